@@ -1,0 +1,405 @@
+//! The items a copy is made of, and its requests and reports.
+
+use crate::{Capability, Error, ErrorKind, Requires, Result};
+use bytes::Bytes;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A regular file of `size` bytes; its [`Chunk`]s follow, and what they leave out is a hole.
+    File {
+        /// Its apparent size in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Dir,
+    /// A symbolic link; the target is kept as it is and never followed by a copy.
+    Symlink {
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// Another name of a regular file that came before in the same stream.
+    Hardlink {
+        /// That file's path, relative as [`Entry::path`].
+        target: Vec<u8>,
+    },
+    /// A device, FIFO or socket; no copy writes one.
+    Special(
+        /// What it is, in words.
+        &'static str,
+    ),
+}
+
+/// One thing in a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its path below the copy's root, `/` between the parts, any other bytes as they are; empty for
+    /// the root itself.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits, with set-id and sticky bits (`0o7777`).
+    pub mode: u32,
+    /// Modification time: seconds since 1970, and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Entry {
+    /// An entry of this path and kind: mode 0755 for directories, else 0644; time 0; owner root.
+    #[must_use]
+    pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind) -> Self {
+        let mode = if matches!(kind, EntryKind::Dir) { 0o755 } else { 0o644 };
+        Self { path: path.into(), kind, mode, mtime: (0, 0), uid: 0, gid: 0 }
+    }
+
+    /// Sets the permission bits.
+    #[must_use]
+    pub fn with_mode(mut self, mode: u32) -> Self {
+        self.mode = mode & 0o7777;
+        self
+    }
+
+    /// Sets the modification time.
+    #[must_use]
+    pub fn with_mtime(mut self, seconds: i64, nanos: u32) -> Self {
+        self.mtime = (seconds, nanos);
+        self
+    }
+
+    /// Sets owner and group.
+    #[must_use]
+    pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
+        (self.uid, self.gid) = (uid, gid);
+        self
+    }
+
+    /// The path as text for messages, odd bytes escaped.
+    #[must_use]
+    pub fn display_path(&self) -> String {
+        if self.path.is_empty() { ".".into() } else { self.path.escape_ascii().to_string() }
+    }
+}
+
+/// A piece of the regular file whose entry came last. Pieces come in order and don't overlap; a gap,
+/// or a missing end, is a hole that reads as zeros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where in the file it stands, in bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// An entry, or a piece of the file before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Item {
+    /// The next entry.
+    Entry(Entry),
+    /// A piece of the last entry.
+    Chunk(Chunk),
+}
+
+/// The receiving end of a copy: items as they come. Dropping it ends the copy.
+///
+/// The stream must be read to its `None`: an error may come last.
+#[derive(Debug)]
+pub struct EntryStream {
+    items: mpsc::Receiver<Option<Result<Item>>>,
+    finished: bool,
+}
+
+/// The sending end of a copy. The copy is complete only when [`EntrySink::finish`] was called: a sink
+/// that is dropped before gives the receiver an error, so that a cut stream is never taken for a whole
+/// one.
+#[derive(Debug)]
+pub struct EntrySink {
+    items: mpsc::Sender<Option<Result<Item>>>,
+}
+
+impl EntryStream {
+    /// A bounded channel for a copy.
+    #[must_use]
+    pub fn channel() -> (EntrySink, Self) {
+        let (tx, rx) = mpsc::channel(32);
+        (EntrySink { items: tx }, Self { items: rx, finished: false })
+    }
+
+    /// The next item; `None` when the copy is complete.
+    ///
+    /// # Errors
+    /// What went wrong at the far end; `Integrity` when it went away before the end.
+    pub async fn next(&mut self) -> Result<Option<Item>> {
+        if self.finished {
+            return Ok(None);
+        }
+        let item = self.items.recv().await;
+        self.take(item)
+    }
+
+    /// As [`EntryStream::next`], for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`EntryStream::next`].
+    pub fn blocking_next(&mut self) -> Result<Option<Item>> {
+        if self.finished {
+            return Ok(None);
+        }
+        let item = self.items.blocking_recv();
+        self.take(item)
+    }
+
+    /// The channel's `Some(None)` is the sink's word that the copy is complete.
+    fn take(&mut self, item: Option<Option<Result<Item>>>) -> Result<Option<Item>> {
+        match item {
+            Some(Some(item)) => item.map(Some),
+            Some(None) => {
+                self.finished = true;
+                Ok(None)
+            }
+            None => {
+                self.finished = true;
+                Err(Error::new(ErrorKind::Integrity, "the copy ended before it was complete"))
+            }
+        }
+    }
+}
+
+impl EntrySink {
+    /// Sends an item; `false` when the receiver is gone and the sender can stop.
+    pub async fn send(&self, item: Result<Item>) -> bool {
+        self.items.send(Some(item)).await.is_ok()
+    }
+
+    /// As [`EntrySink::send`], for a thread that may block.
+    #[must_use]
+    pub fn blocking_send(&self, item: Result<Item>) -> bool {
+        self.items.blocking_send(Some(item)).is_ok()
+    }
+
+    /// Says that the copy is complete.
+    pub async fn finish(self) {
+        let _ = self.items.send(None).await;
+    }
+
+    /// As [`EntrySink::finish`], for a thread that may block.
+    pub fn blocking_finish(self) {
+        let _ = self.items.blocking_send(None);
+    }
+}
+
+/// Where entries come from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CopySource {
+    /// A file or tree of this machine; it can be read again.
+    Local(PathBuf),
+    /// Entries and contents held in memory; they can be read again.
+    Memory(Vec<(Entry, Bytes)>),
+    /// A stream of entries, which can't be read again: a tar stream, another workload.
+    Stream(EntryStream),
+}
+
+/// How a copy is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// Every file's length is compared.
+    #[default]
+    Length,
+    /// Every file is read back and its SHA-256 compared.
+    Hash,
+    /// Nothing is compared.
+    None,
+}
+
+/// How a copy was checked.
+pub type CopyCheck = Verify;
+
+/// Asks for entries to be copied in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CopyInRequest {
+    /// What the source's root entry becomes: an absolute path whose parent exists.
+    pub dest: Vec<u8>,
+    /// The entries.
+    pub source: CopySource,
+    /// How to check.
+    pub verify: Verify,
+    /// Keep owners and set-id bits; else the entries belong to the workload's user.
+    pub archive: bool,
+}
+
+impl CopyInRequest {
+    /// Copies `source` to `dest`.
+    #[must_use]
+    pub fn new(dest: impl Into<Vec<u8>>, source: CopySource) -> Self {
+        Self { dest: dest.into(), source, verify: Verify::Length, archive: false }
+    }
+
+    /// Sets how to check.
+    #[must_use]
+    pub fn with_verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Keeps owners and set-id bits.
+    #[must_use]
+    pub fn with_archive(mut self, archive: bool) -> Self {
+        self.archive = archive;
+        self
+    }
+}
+
+impl Requires for CopyInRequest {
+    fn requires(&self) -> Vec<Capability> {
+        let mut need = vec![Capability::CopyIn];
+        if self.archive {
+            need.push(Capability::CopyOwners);
+        }
+        if self.verify == Verify::Hash {
+            need.push(Capability::CopyHash);
+        }
+        need
+    }
+}
+
+/// Asks for a file or tree to be copied out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyOutRequest {
+    /// Its absolute path. Symbolic links in its parents are followed within the workload; the last
+    /// part's only with `follow`.
+    pub path: Vec<u8>,
+    /// Follow a symbolic link at the path itself.
+    pub follow: bool,
+}
+
+impl CopyOutRequest {
+    /// Copies out what is at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), follow: false }
+    }
+
+    /// Follows a symbolic link at the path itself.
+    #[must_use]
+    pub fn with_follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+}
+
+impl Requires for CopyOutRequest {
+    fn requires(&self) -> Vec<Capability> {
+        vec![Capability::CopyOut]
+    }
+}
+
+/// Asks what is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatRequest {
+    /// The absolute path.
+    pub path: Vec<u8>,
+    /// Follow a symbolic link at the path itself.
+    pub follow: bool,
+}
+
+impl StatRequest {
+    /// Asks what is at `path`, following links.
+    #[must_use]
+    pub fn new(path: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), follow: true }
+    }
+
+    /// Sets whether a symbolic link at the path itself is followed.
+    #[must_use]
+    pub fn with_follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+}
+
+/// The kind of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct FileStat {
+    /// Its kind.
+    pub kind: FileType,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time: seconds since 1970, and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Where a symbolic link points.
+    pub target: Option<Vec<u8>>,
+}
+
+impl FileStat {
+    /// What is at a path, of this kind and size; mode 0, time 0, owner root.
+    #[must_use]
+    pub fn new(kind: FileType, size: u64) -> Self {
+        Self { kind, size, mode: 0, mtime: (0, 0), uid: 0, gid: 0, target: None }
+    }
+}
+
+/// What a copy did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CopyReport {
+    /// Entries written, directories included.
+    pub entries: u64,
+    /// Bytes of regular files, holes not counted.
+    pub bytes: u64,
+    /// How it was checked.
+    pub checked: CopyCheck,
+    /// What the far end could not carry, in words, such as `owners`.
+    pub not_kept: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cut_stream_is_an_error_and_a_finished_one_is_not() {
+        let (sink, mut stream) = EntryStream::channel();
+        assert!(sink.send(Ok(Item::Entry(Entry::new("a", EntryKind::Dir)))).await);
+        drop(sink);
+        assert!(matches!(stream.next().await, Ok(Some(Item::Entry(_)))));
+        assert_eq!(stream.next().await.map_err(|e| e.kind()), Err(ErrorKind::Integrity));
+
+        let (sink, mut stream) = EntryStream::channel();
+        sink.finish().await;
+        assert_eq!(stream.next().await.ok(), Some(None));
+    }
+}
