@@ -1,0 +1,121 @@
+//! The reader and the extractor of trees, against a real file system.
+#![cfg(unix)]
+
+mod copy_support;
+
+use copy_support::{Names, assert_same, make_tree, open_dir, read_all, snapshot, write};
+use pod_core::ErrorKind;
+use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
+use pod_core::copy::{CopySource, Entry, EntryKind, EntryStream, FileType, Item, Verify};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+#[test]
+fn a_tree_survives_the_round_trip() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    make_tree(&tmp.path().join("src"), Names::Any);
+    for verify in [Verify::None, Verify::Length, Verify::Hash] {
+        let dest = format!("/dest-{verify:?}");
+        let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("the source is there");
+        let options = WriteOptions::new().with_verify(verify);
+        let report = write_tree(open_dir(tmp.path()), dest.as_bytes(), stream, options).expect("the copy succeeds");
+        assert_eq!(report.checked, verify);
+        assert!(report.not_kept.is_empty(), "{report:?}");
+        assert_same(&tmp.path().join("src"), &tmp.path().join(&dest[1..]));
+        // Again over itself: the same tree.
+        let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("the source is there");
+        let again =
+            write_tree(open_dir(tmp.path()), dest.as_bytes(), stream, WriteOptions::new()).expect("copies merge");
+        assert_eq!(again.entries, report.entries);
+        assert_same(&tmp.path().join("src"), &tmp.path().join(&dest[1..]));
+    }
+    let leftovers: Vec<_> = snapshot(tmp.path()).into_keys().filter(|k| k.windows(5).any(|w| w == b".pod-")).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[test]
+fn holes_stay_holes() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let file = fs::File::create(tmp.path().join("sparse")).expect("a file");
+    file.set_len(1 << 30).expect("a hole");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 500 << 20).expect("data");
+    let stream = read_tree(open_dir(tmp.path()), b"/sparse", false).expect("the source is there");
+    let report =
+        write(tmp.path(), b"/copy", stream, WriteOptions::new().with_verify(Verify::Hash)).expect("the copy succeeds");
+    assert!(report.bytes < 1 << 20, "{report:?}");
+    let copy = fs::metadata(tmp.path().join("copy")).expect("the copy is there");
+    assert_eq!(copy.len(), 1 << 30);
+    assert!(copy.blocks() * 512 < 1 << 20, "{} blocks", copy.blocks());
+}
+
+#[test]
+fn local_sources_take_links_as_they_are_unless_a_slash_follows() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(tmp.path().join("d")).expect("a directory");
+    symlink("d", tmp.path().join("l")).expect("a link");
+    let root = |path: &str| {
+        let items = read_all(CopySource::Local(tmp.path().join(path)).open().expect("it opens")).expect("it reads");
+        match items.into_iter().next() {
+            Some(Item::Entry(e)) => e.kind,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(root("l"), EntryKind::Symlink { target: b"d".to_vec() });
+    assert_eq!(root("l/"), EntryKind::Dir);
+    assert_eq!(root("l/."), EntryKind::Dir);
+    assert_eq!(root("d"), EntryKind::Dir);
+    assert_eq!(CopySource::Local("/no/such".into()).open().map_err(|e| e.kind()).err(), Some(ErrorKind::NotFound));
+}
+
+#[test]
+fn stat_stays_inside() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(tmp.path().join("root")).expect("a directory");
+    fs::write(tmp.path().join("secret"), "x").expect("a file");
+    symlink("/../../secret", tmp.path().join("root/l")).expect("a link");
+    let root = open_dir(&tmp.path().join("root"));
+    assert_eq!(stat_in(&root, b"/l", true).expect("no error"), None);
+    let link = stat_in(&root, b"/l", false).expect("no error").expect("the link itself");
+    assert_eq!((link.kind, link.target.as_deref()), (FileType::Symlink, Some(&b"/../../secret"[..])));
+    assert_eq!(stat_in(&root, b"/", true).expect("no error").map(|s| s.kind), Some(FileType::Dir));
+    assert_eq!(stat_in(&root, b"relative", true).map_err(|e| e.kind()), Err(ErrorKind::InvalidInput));
+}
+
+#[test]
+fn a_cut_stream_leaves_no_half_file_and_names_the_entry() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let (sink, stream) = EntryStream::channel();
+    let writer = std::thread::spawn({
+        let root = tmp.path().to_owned();
+        move || write(&root, b"/f", stream, WriteOptions::new())
+    });
+    let chunk = pod_core::copy::Chunk { offset: 0, data: vec![1; 1000].into() };
+    assert!(sink.blocking_send(Ok(Item::Entry(Entry::new("", EntryKind::File { size: 5000 })))));
+    assert!(sink.blocking_send(Ok(Item::Chunk(chunk))));
+    drop(sink);
+    let e = writer.join().expect("no panic").expect_err("the copy is incomplete");
+    assert_eq!(e.kind(), ErrorKind::Integrity);
+    assert!(e.context().iter().any(|(k, v)| *k == "entry" && v == "."), "{e}");
+    assert_eq!(fs::read_dir(tmp.path()).expect("the directory").count(), 0);
+}
+
+#[test]
+fn set_id_bits_go_unless_asked_for() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let entry =
+        || vec![(Entry::new("", EntryKind::File { size: 1 }).with_mode(0o6755).with_owner(uid(), gid()), "x".into())];
+    for (archive, mode) in [(false, 0o755), (true, 0o6755)] {
+        let stream = CopySource::Memory(entry()).open().expect("memory opens");
+        write(tmp.path(), b"/f", stream, WriteOptions::new().with_archive(archive)).expect("the copy succeeds");
+        let there = fs::metadata(tmp.path().join("f")).expect("the copy is there").permissions().mode();
+        assert_eq!(there & 0o7777, mode);
+    }
+}
+
+fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
