@@ -59,6 +59,13 @@ enum Command {
     Detach(oneshot::Sender<Result<()>>),
 }
 
+/// What the end of the handle does to a program that still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDrop {
+    Kills,
+    LetsGo,
+}
+
 #[derive(Debug, Clone)]
 enum Ending {
     Running,
@@ -140,9 +147,20 @@ impl Process {
     /// [`ErrorKind::Timeout`].
     #[must_use]
     pub fn spawn(driver: Box<dyn ProcessDriver>, streams: Streams, timeout: Option<Duration>) -> Self {
+        Self::owned(driver, streams, timeout, OnDrop::Kills)
+    }
+
+    /// As [`Process::spawn`] for a program that others own too: dropping the `Process` lets go of it,
+    /// as [`Backend::attach`](crate::Backend::attach) promises.
+    #[must_use]
+    pub fn attached(driver: Box<dyn ProcessDriver>, streams: Streams) -> Self {
+        Self::owned(driver, streams, None, OnDrop::LetsGo)
+    }
+
+    fn owned(driver: Box<dyn ProcessDriver>, streams: Streams, timeout: Option<Duration>, on_drop: OnDrop) -> Self {
         let (commands, receiver) = mpsc::channel(8);
         let (ended, ending) = watch::channel(Ending::Running);
-        tokio::spawn(own(driver, receiver, ended, timeout));
+        tokio::spawn(own(driver, receiver, ended, timeout, on_drop));
         Self { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, commands, ending }
     }
 
@@ -330,6 +348,7 @@ async fn own(
     mut commands: mpsc::Receiver<Command>,
     ended: watch::Sender<Ending>,
     timeout: Option<Duration>,
+    on_drop: OnDrop,
 ) {
     let deadline = timeout.map(|t| tokio::time::Instant::now() + t);
     let over = async move {
@@ -360,8 +379,12 @@ async fn own(
                     if ok { return; }
                 }
                 None => {
-                    if let Err(e) = driver.kill().await {
-                        tracing::warn!(error = %e, "a dropped program could not be killed");
+                    let done = match on_drop {
+                        OnDrop::Kills => driver.kill().await,
+                        OnDrop::LetsGo => driver.detach().await,
+                    };
+                    if let Err(e) = done {
+                        tracing::warn!(error = %e, "a dropped program could not be let go of");
                     }
                     return;
                 }
@@ -449,6 +472,12 @@ mod tests {
         drop(Process::spawn(driver, Streams::default(), None));
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(killed.load(Ordering::SeqCst));
+
+        let (driver, killed) = fake(None);
+        let attached = Process::attached(driver, Streams::default());
+        drop(attached);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!killed.load(Ordering::SeqCst));
 
         let (driver, killed) = fake(None);
         let p = Process::spawn(driver, Streams::default(), None);
