@@ -1,0 +1,118 @@
+//! The command line, parsed to plain values. Nothing here reaches a backend, but for the completion of
+//! workload names.
+
+mod complete;
+mod environment;
+mod globals;
+mod net;
+mod tools;
+mod values;
+mod workloads;
+
+pub(crate) use complete::{VARIABLE as COMPLETE_VARIABLE, complete};
+pub(crate) use globals::{Globals, LogFormat, OutputFormat};
+pub(crate) use net::*;
+pub(crate) use tools::*;
+pub(crate) use values::LabelArg;
+pub(crate) use workloads::*;
+
+use crate::exit::Exit;
+use clap::error::ErrorKind as ClapKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use pod::{Error, ErrorKind};
+
+/// Run, reach and wire workloads wherever they live
+#[derive(Debug, Parser)]
+#[command(
+    name = "pod",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "\
+Addresses:
+  A workload is named by its address: local:web, or a bare name on the default backend, which is
+  --backend, else the default of the configuration file, else local:.
+
+Exit codes:
+  Of exec, run -a and attach: the program's own, 128+n when signal n killed it, 126 when it can't be
+  executed, 127 when there is none. Of every command: 1 when the answer is no, 2 for a command line
+  that is not understood, 124 when time ran out, 125 for every other failure.
+
+Examples:
+  pod run --name web -- sleep 1000       start a workload from this machine's own files
+  pod exec web -- uname -a               run a program in it
+  pod up two-vlans.yaml                  bring up a topology and prove its reachability
+  pod ps -a                              list workloads
+  source <(pod completions bash)         complete commands and names"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+    Ps(Ps),
+    Inspect(Inspect),
+    Start(Start),
+    Stop(Stop),
+    Rm(Rm),
+    Wait(Wait),
+    Logs(Logs),
+    Exec(Exec),
+    Attach(Attach),
+    Events(Events),
+    Net(Net),
+    Backend(BackendArgs),
+    Doctor(Doctor),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// The whole command, with an environment variable for every flag.
+pub(crate) fn command() -> clap::Command {
+    environment::name_variables(Cli::command())
+}
+
+/// Parses the command line; prints help, version or what is wrong with it.
+pub(crate) fn parse() -> Result<Cli, Exit> {
+    let parsed = command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    parsed.map_err(|e| refuse(&e))
+}
+
+/// Prints clap's message and gives the exit code for it.
+fn refuse(e: &clap::Error) -> Exit {
+    if !e.use_stderr() {
+        // Help and version: whoever closed stdout wants no more of them.
+        let _ = e.print();
+        return Exit::OK;
+    }
+    // What can still be read of the line says in which format errors are wanted, and whether the code
+    // could be mistaken for a program's own.
+    let partial = command().ignore_errors(true).try_get_matches().ok();
+    let wants_json = partial
+        .as_ref()
+        .and_then(|m| m.try_get_one::<OutputFormat>("output").ok().flatten())
+        .is_some_and(|f| *f == OutputFormat::Json);
+    if wants_json && e.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = e.render().to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text);
+        let message = message.split("\n\n").next().unwrap_or(message).trim().to_owned();
+        let error = Error::new(ErrorKind::InvalidInput, message).with_operation("parse the command line");
+        eprintln!("{}", serde_json::to_string(&error).unwrap_or_default());
+    } else {
+        // There is nowhere left to say that stderr is closed.
+        let _ = e.print();
+    }
+    match partial.as_ref().and_then(|m| m.subcommand_name()) {
+        Some("exec" | "run" | "attach") => Exit::FAILED,
+        _ => Exit::USAGE,
+    }
+}

@@ -1,0 +1,67 @@
+//! One file for each command: what it does with the flags it was given.
+
+mod attach;
+mod backend;
+mod completions;
+mod doctor;
+mod events;
+mod exec;
+mod inspect;
+mod logs;
+mod man;
+mod net;
+mod ps;
+mod rm;
+mod run;
+mod start;
+mod stop;
+mod wait;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::{failure, log, runtime};
+use pod::Result;
+
+/// Does what the command line asks for; errors are printed here.
+pub(crate) fn dispatch(cli: Cli) -> Exit {
+    let Cli { globals, command } = cli;
+    // What needs no backend needs no logging and no runtime either.
+    let command = match command {
+        Command::Completions(args) => return finish(&globals, completions::run(&args)),
+        Command::Man(args) => return finish(&globals, man::run(&args)),
+        other => other,
+    };
+    if let Err(e) = log::begin(&globals) {
+        return failure::report(&globals, &e);
+    }
+    let context = Context::new(globals);
+    let result = runtime::on_this_thread(perform(&context, command));
+    finish(&context.globals, result)
+}
+
+fn finish(globals: &crate::args::Globals, result: Result<Exit>) -> Exit {
+    result.unwrap_or_else(|e| failure::report(globals, &e))
+}
+
+async fn perform(context: &Context, command: Command) -> Result<Exit> {
+    // Boxed: the future of one command should not be as large as that of the largest.
+    match command {
+        Command::Run(args) => Box::pin(run::run(context, args)).await,
+        Command::Ps(args) => Box::pin(ps::run(context, args)).await,
+        Command::Inspect(args) => Box::pin(inspect::run(context, args)).await,
+        Command::Start(args) => Box::pin(start::run(context, args)).await,
+        Command::Stop(args) => Box::pin(stop::run(context, args)).await,
+        Command::Rm(args) => Box::pin(rm::run(context, args)).await,
+        Command::Wait(args) => Box::pin(wait::run(context, args)).await,
+        Command::Logs(args) => Box::pin(logs::run(context, args)).await,
+        Command::Exec(args) => Box::pin(exec::run(context, args)).await,
+        Command::Attach(args) => Box::pin(attach::run(context, args)).await,
+        Command::Events(args) => Box::pin(events::run(context, args)).await,
+        Command::Net(args) => Box::pin(net::run(context, args)).await,
+        Command::Backend(args) => Box::pin(backend::run(context, args)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}

@@ -1,0 +1,134 @@
+//! `pod run`
+
+use super::attach::{How, attach};
+use crate::args::Run;
+use crate::context::{Context, Target};
+use crate::exit::Exit;
+use crate::output::{Report, WorkloadView};
+use crate::stdio::OnSignal;
+use futures_util::StreamExt;
+use pod::{
+    BackendExt, CreateRequest, Error, ErrorKind, EventsRequest, Limits, LogsRequest, RemoveRequest, Result, State,
+    Workload, WorkloadName, WorkloadSpec,
+};
+use std::hash::{BuildHasher, Hasher};
+
+pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
+    let stays = args.attach || args.interactive || args.tty || args.rm;
+    let target = match &args.name {
+        Some(name) => context.target(name).await?,
+        None => Target { backend: context.reach_default().await?, name: made_up()? },
+    };
+    if args.tty && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(Error::invalid("stdin is no terminal, and -t needs one").with_hint("leave -t out; -i passes stdin"));
+    }
+    let spec = spec(&args, target.name.clone())?;
+    let created = target.backend.create(CreateRequest::new(spec).with_start()).await;
+    let workload = created.map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists if e.hint().is_none() => {
+            e.with_hint("choose another --name, or remove it with `pod rm -f`")
+        }
+        _ => e,
+    })?;
+    if stays {
+        return stay(context, &args, &target).await;
+    }
+    let workload = running(&target, workload).await?;
+    for note in &workload.notes {
+        context.say(note);
+    }
+    context.print(&Made(WorkloadView::new(&target.backend.info().uri, &workload)))?;
+    Ok(Exit::OK)
+}
+
+/// The workload that was made; for people, its name.
+#[derive(Debug, serde::Serialize)]
+#[serde(transparent)]
+struct Made(WorkloadView);
+
+impl Report for Made {
+    fn table(&self, _wide: bool) -> crate::output::Table {
+        let mut t = crate::output::Table::bare();
+        t.row([self.0.name.clone()]);
+        t
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.0.name.clone()]
+    }
+}
+
+fn spec(args: &Run, name: WorkloadName) -> Result<WorkloadSpec> {
+    let mut spec = WorkloadSpec::new(name)
+        .with_command(args.command.iter().map(super::exec::text).collect::<Result<Vec<_>>>()?)
+        .with_tty(args.tty)
+        .with_stdin(args.interactive || args.tty)
+        .with_keep_alive(args.keep_alive);
+    for env in &args.env {
+        spec = spec.with_env(&env.key, &env.value);
+    }
+    for label in &args.label {
+        pod::check_label(&label.key, &label.value)?;
+        spec = spec.with_label(&label.key, &label.value);
+    }
+    let mut limits = Limits::default();
+    (limits.cpus, limits.memory, limits.pids) = (args.cpus, args.memory, args.pids);
+    spec.limits = limits;
+    spec.image = args.image.clone();
+    spec.user = args.user.clone();
+    spec.cwd = args.workdir.clone();
+    spec.attachments = args.net.clone();
+    spec.hosts = args.host.iter().cloned().collect();
+    Ok(spec)
+}
+
+/// A name that is most likely free.
+fn made_up() -> Result<WorkloadName> {
+    // The standard library seeds its hashers at random.
+    let number = std::hash::RandomState::new().build_hasher().finish();
+    WorkloadName::new(format!("w-{:08x}", number as u32))
+}
+
+/// Waits until the workload runs, or has run already.
+async fn running(target: &Target, mut workload: Workload) -> Result<Workload> {
+    if workload.state == State::Starting {
+        let mut events = target.backend.events(EventsRequest::of(target.name.clone())).await?;
+        loop {
+            workload = target.backend.inspect(&target.name).await?;
+            if workload.state != State::Starting || events.next().await.transpose()?.is_none() {
+                break;
+            }
+        }
+    }
+    match &workload.state {
+        State::Failed(why) => Err(Error::new(ErrorKind::CommandFailed, format!("the workload did not start: {why}"))
+            .with_context("workload", target.name.as_str())
+            .with_hint("`pod logs` prints what it wrote, `pod rm` removes it")),
+        _ => Ok(workload),
+    }
+}
+
+/// Stays attached until the command has ended, and removes the workload with `--rm`.
+async fn stay(context: &Context, args: &Run, target: &Target) -> Result<Exit> {
+    let how = How { stdin: args.interactive || args.tty, tty: args.tty, logs: true, keys: args.detach_keys.0.clone() };
+    let stop = OnSignal::Stop(target.backend.clone(), target.name.clone());
+    let result = match attach(context, target, how, stop).await {
+        // It ended before it could be attached to: its log has all it wrote.
+        Err(e) if e.kind() == ErrorKind::WrongState => ended(context, target).await,
+        other => other,
+    };
+    if args.rm {
+        let left = target.backend.inspect(&target.name).await.is_ok_and(|w| w.state.is_running());
+        let detached = left && matches!(result, Ok(Exit::OK));
+        if !detached {
+            target.backend.remove(RemoveRequest::new(target.name.clone()).with_force(true)).await?;
+        }
+    }
+    result
+}
+
+async fn ended(context: &Context, target: &Target) -> Result<Exit> {
+    super::logs::print(context, target, LogsRequest::new(target.name.clone()), false).await?;
+    let status = target.backend.wait_exit(&target.name).await?;
+    super::exec::end(context, target, crate::stdio::End::Ended(status))
+}
