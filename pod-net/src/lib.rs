@@ -1,1 +1,18 @@
-//! POD.
+//! One Linux host's networking, over rtnetlink.
+mod address;
+mod attach;
+mod check;
+mod errors;
+mod host;
+mod kernel;
+mod link;
+mod lock;
+mod netlink;
+pub mod netns;
+mod network;
+mod store;
+mod sysctl;
+mod task;
+
+pub use host::{HostNet, HostNetConfig, Sandbox};
+pub use kernel::KernelFeatures;

@@ -1,0 +1,159 @@
+//! What this kernel can do for networks, found by trying.
+
+use crate::link;
+use crate::netlink::{Netlink, Request};
+use pod_core::{Capabilities, Capability, Error, ErrorKind, IoResultExt, Result};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// What this kernel can do for networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KernelFeatures {
+    /// The boot it was found in (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Virtual Ethernet pairs (`CONFIG_VETH`).
+    pub veth: bool,
+    /// Bridges (`CONFIG_BRIDGE`).
+    pub bridge: bool,
+    /// Bridges that tell VLANs apart (`CONFIG_BRIDGE_VLAN_FILTERING`).
+    pub vlan_filtering: bool,
+    /// Tagged sub-interfaces (`CONFIG_VLAN_8021Q`).
+    pub vlan_8021q: bool,
+    /// Bridge ports that reach no other such port (Linux 4.18).
+    pub port_isolation: bool,
+    /// IPv6 (`CONFIG_IPV6`, not turned off).
+    pub ipv6: bool,
+}
+
+/// The current boot's id.
+pub(crate) fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).doing(|| format!("read {path}"))?.trim().to_owned())
+}
+
+impl KernelFeatures {
+    /// What this kernel can do: from this process's memory, else from the note of this boot in
+    /// `run_dir`, else by trying in a namespace made for it.
+    pub(crate) fn detect(run_dir: &Path) -> Result<Self> {
+        static KNOWN: OnceLock<KernelFeatures> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(known.clone());
+        }
+        let note = run_dir.join("kernel.json");
+        let boot = boot_id()?;
+        // a note that is missing, of another boot or of another version is made anew
+        let noted = std::fs::read(&note).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        let features = match noted.filter(|n| n.boot_id == boot) {
+            Some(noted) => noted,
+            None => {
+                let found = Self::try_out(boot)?;
+                std::fs::create_dir_all(run_dir).doing(|| format!("make the directory {}", run_dir.display()))?;
+                let temporary = run_dir.join(format!(".kernel.json.{}", std::process::id()));
+                let text = serde_json::to_vec(&found)
+                    .map_err(|e| Error::unexpected("note the kernel's features").with_source(e))?;
+                std::fs::write(&temporary, text)
+                    .and_then(|()| std::fs::rename(&temporary, &note))
+                    .doing(|| format!("write {}", note.display()))?;
+                found
+            }
+        };
+        Ok(KNOWN.get_or_init(|| features).clone())
+    }
+
+    /// Tries everything in a namespace that ends with the attempt.
+    pub(crate) fn try_out(boot_id: String) -> Result<Self> {
+        let attempt = std::thread::Builder::new()
+            .name("pod-net-kernel".into())
+            .spawn(move || {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| {
+                    let e = Error::io("try what the kernel can do for networks", e.into());
+                    if e.kind() == ErrorKind::PermissionDenied {
+                        e.with_hint("run as root: networks need CAP_SYS_ADMIN and CAP_NET_ADMIN")
+                    } else {
+                        e
+                    }
+                })?;
+                Self::try_here(boot_id)
+            })
+            .doing(|| "start a thread")?;
+        attempt.join().unwrap_or_else(|_| Err(Error::unexpected("trying the kernel's features panicked")))
+    }
+
+    fn try_here(boot_id: String) -> Result<Self> {
+        let netlink = Netlink::open()?;
+        let ok = |request, what: &str| match netlink.request(request)? {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.is_unsupported() => Ok(false),
+            Err(refusal) => Err(refusal.into_error(format!("try whether the kernel has {what}"))),
+        };
+        let here = crate::netns::Netns::current()?;
+        let bridge = ok(link::bridge("b0", 1500, false), "bridges")?;
+        let vlan_filtering = bridge && ok(link::bridge("b1", 1500, true), "VLAN-aware bridges")?;
+        let master = netlink.link("b0")?.map_or(0, |b| b.index);
+        let mac = pod_core::MacAddr::derived(b"kernel");
+        let peer = link::Peer { name: "v1", netns: here.fd(), mac };
+        let veth = ok(link::veth("v0", master, 1500, true, &peer), "veth pairs")?;
+        let port = netlink.link("v0")?.map_or(0, |p| p.index);
+        let port_isolation = bridge && veth && ok(link::isolate(port, true), "port isolation")? && {
+            netlink.link("v0")?.and_then(|p| p.isolated) == Some(true)
+        };
+        let lower = netlink.link("v1")?.map_or(0, |p| p.index);
+        let vlan_8021q = veth && ok(vlan("v1.2", lower, 2), "802.1Q sub-interfaces")?;
+        let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all").exists();
+        Ok(Self { boot_id, veth, bridge, vlan_filtering, vlan_8021q, port_isolation, ipv6 })
+    }
+
+    /// What a backend on this kernel can do with networks.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let mut found = Capabilities::none();
+        if !(self.veth && self.bridge) {
+            return found;
+        }
+        for c in [
+            Capability::Networks,
+            Capability::VlanAccess,
+            Capability::FixedIp,
+            Capability::FixedMac,
+            Capability::Mtu,
+            Capability::Routes,
+            Capability::OverlappingSubnets,
+            Capability::HotAttach,
+            Capability::Plan,
+            Capability::Probe,
+            Capability::Verify,
+        ] {
+            found = found.with(c);
+        }
+        for (has, c) in [
+            (self.vlan_filtering, Capability::VlanTrunk),
+            (self.vlan_8021q, Capability::Uplink),
+            (self.ipv6, Capability::Ipv6),
+            (self.port_isolation, Capability::Isolate),
+        ] {
+            if has {
+                found = found.with(c);
+            }
+        }
+        found
+    }
+}
+
+/// Makes an 802.1Q sub-interface of a link.
+pub(crate) fn vlan(name: &str, lower: u32, id: u16) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(lower),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+        ]),
+    ];
+    Request::create(RouteNetlinkMessage::NewLink(message))
+}
