@@ -6,7 +6,7 @@ use pod_core::{
     AttachmentFilter, AttachmentSpec, CreateNetworkOutcome, DetachOutcome, ErrorKind, RemoveOutcome, VlanId,
 };
 
-pub const CASES: &[Case] = &[("two workloads on one network reach each other and others do not", reach)];
+pub(crate) const CASES: &[Case] = &[("two workloads on one network reach each other and others do not", reach)];
 
 fn vlan(id: u16) -> VlanId {
     VlanId::try_from(id).expect("vlan")

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 
 /// The host of one test.
 #[derive(Debug)]
-pub struct World {
-    pub dir: PathBuf,
+pub(crate) struct World {
+    pub(crate) dir: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
 impl World {
     /// Moves this process, which has one thread yet, into namespaces of its own.
-    pub fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         use nix::mount::{MsFlags, mount};
         use nix::sched::{CloneFlags, unshare};
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("namespaces: run the tests as root");
@@ -29,26 +29,26 @@ impl World {
         Self { dir, runtime }
     }
 
-    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    pub fn config(&self) -> HostNetConfig {
+    pub(crate) fn config(&self) -> HostNetConfig {
         HostNetConfig { state_dir: self.dir.join("lib"), run_dir: self.dir.join("run"), instance: "test".into() }
     }
 
-    pub fn host(&self) -> HostNet {
+    pub(crate) fn host(&self) -> HostNet {
         self.run(HostNet::open(self.config())).expect("open")
     }
 
-    pub fn sandbox(&self, name: &str) -> Sandbox {
+    pub(crate) fn sandbox(&self, name: &str) -> Sandbox {
         let path = self.dir.join("box").join(name);
         netns::create(&path).expect("namespace");
         Sandbox::new(workload(name), path)
     }
 
     /// Nothing of POD's is left: no file, no mount, no link, no open namespace.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let left: Vec<_> = mounts.lines().filter(|l| l.contains(" nsfs ")).collect();
         assert!(left.is_empty(), "mounts left: {left:?}");
@@ -65,7 +65,7 @@ impl World {
 }
 
 /// The files beneath `dir`.
-pub fn tree(dir: &Path) -> Vec<String> {
+pub(crate) fn tree(dir: &Path) -> Vec<String> {
     let output = Command::new("find").arg(dir).output().expect("find");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
@@ -77,17 +77,17 @@ fn checked(command: &mut Command) -> String {
 }
 
 /// Runs `ip` on the test's host.
-pub fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     checked(Command::new("ip").args(arguments.split_whitespace()))
 }
 
 /// Runs a program in the namespace at `netns`.
-pub fn inside(netns: &Path, command: &str) -> String {
+pub(crate) fn inside(netns: &Path, command: &str) -> String {
     checked(Command::new("nsenter").arg(format!("--net={}", netns.display())).args(command.split_whitespace()))
 }
 
 /// Whether a ping from the namespace is answered.
-pub fn pings(netns: &Path, target: &str) -> bool {
+pub(crate) fn pings(netns: &Path, target: &str) -> bool {
     Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))
         .args(["ping", "-c1", "-W1", target])
@@ -98,19 +98,19 @@ pub fn pings(netns: &Path, target: &str) -> bool {
         .success()
 }
 
-pub fn workload(name: &str) -> WorkloadName {
+pub(crate) fn workload(name: &str) -> WorkloadName {
     WorkloadName::new(name).expect("name")
 }
 
-pub fn network(name: &str) -> NetworkName {
+pub(crate) fn network(name: &str) -> NetworkName {
     NetworkName::new(name).expect("name")
 }
 
-pub fn interface(name: &str) -> IfName {
+pub(crate) fn interface(name: &str) -> IfName {
     IfName::new(name).expect("name")
 }
 
 /// A network of this name and subnet.
-pub fn spec(name: &str, subnet: &str) -> NetworkSpec {
+pub(crate) fn spec(name: &str, subnet: &str) -> NetworkSpec {
     NetworkSpec::new(network(name)).with_subnet(subnet.parse().expect("subnet"))
 }
