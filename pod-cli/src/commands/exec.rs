@@ -3,13 +3,15 @@
 use crate::args::Exec;
 use crate::context::{Context, Target};
 use crate::exit::Exit;
+use crate::signals::Controls;
 use crate::stdio::{End, OnSignal, Prefixed, Session, terminal_size};
 use crate::targets::{by_label, filter};
 use crate::terminal;
 use futures_util::StreamExt;
 use futures_util::stream;
-use pod::{Error, ErrorKind, ExecRequest, Result};
+use pod::{Error, ErrorKind, ExecRequest, ExitStatus, Result};
 use std::ffi::{OsStr, OsString};
+use tokio::sync::watch;
 
 pub(super) async fn run(context: &Context, args: Exec) -> Result<Exit> {
     let mut request = ExecRequest::new(args.command.iter().map(|a| bytes(a)));
@@ -104,40 +106,50 @@ async fn in_many(context: &Context, args: &Exec, request: ExecRequest) -> Result
         return Err(Error::new(ErrorKind::NotFound, "no running workload has these labels")
             .with_hint("`pod ps -o wide` shows labels"));
     }
-    let mut controls = crate::signals::Controls::new(false)?;
+    let mut controls = Controls::new(false)?;
     let printer = Prefixed::begin();
-    let all = async {
-        let mut ends = stream::iter(&targets)
-            .map(|target| {
-                let (request, printer) = (request.clone(), &printer);
-                async move {
-                    let result = match start(target, request).await {
-                        Ok(process) => printer.run(target.name.as_str(), process).await,
-                        Err(e) => Err(target.explain(e).await),
-                    };
-                    (target, result)
+    let (stop, stopped) = watch::channel(false);
+    let exit = {
+        let all = async {
+            let mut ends = stream::iter(&targets)
+                .map(|target| {
+                    let (request, printer, mut stopped) = (request.clone(), &printer, stopped.clone());
+                    async move {
+                        let begun = tokio::select! {
+                            // What was not begun when the signal came is not begun any more.
+                            biased;
+                            Ok(_) = stopped.wait_for(|s| *s) => return (target, Ok(ExitStatus::Signaled(9))),
+                            begun = start(target, request) => begun,
+                        };
+                        let result = match begun {
+                            Ok(process) => printer.run(target.name.as_str(), process, stopped).await,
+                            Err(e) => Err(target.explain(e).await),
+                        };
+                        (target, result)
+                    }
+                })
+                .buffer_unordered(args.jobs);
+            let mut exit = Exit::OK;
+            while let Some((target, result)) = ends.next().await {
+                exit = exit.max(match result {
+                    Ok(status) => Exit::of_status(status).unwrap_or_else(|| context.report(&lost(target))),
+                    Err(e) => context.report(&name(e, target)),
+                });
+            }
+            exit
+        };
+        tokio::pin!(all);
+        tokio::select! {
+            exit = &mut all => exit,
+            signal = controls.end() => {
+                stop.send_replace(true);
+                tokio::select! {
+                    _ = all => {}
+                    // Asked twice: no more waiting.
+                    _ = controls.end() => {}
                 }
-            })
-            .buffer_unordered(args.jobs);
-        let mut exit = Exit::OK;
-        while let Some((target, result)) = ends.next().await {
-            exit = exit.max(match result {
-                Ok(status) => Exit::of_status(status).unwrap_or_else(|| context.report(&lost(target))),
-                Err(e) => context.report(&name(e, target)),
-            });
-        }
-        exit
-    };
-    let exit = tokio::select! {
-        exit = all => exit,
-        signal = controls.end() => {
-            // The programs were dropped with their futures; their owners kill them before this ends.
-            let quiet = async {
-                tokio::task::yield_now().await;
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            };
-            tokio::select! { () = quiet => {} _ = controls.end() => {} }
-            return Ok(Exit::of_signal(signal.get()));
+                return Ok(Exit::of_signal(signal.get()));
+            }
         }
     };
     printer.finish().await?;

@@ -20,6 +20,7 @@ mod wait;
 use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::signals::Controls;
 use crate::{failure, log, runtime};
 use pod::Result;
 
@@ -36,8 +37,23 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         return failure::report(&globals, &e);
     }
     let context = Context::new(globals);
-    let result = runtime::on_this_thread(perform(&context, command));
+    let result = runtime::on_this_thread(async {
+        match may_leave_half(&command) {
+            // Dropping what is going on undoes it, or leaves it where a second try can go on.
+            true => match Controls::new(false)?.unless_ended(perform(&context, command)).await? {
+                Ok(exit) => Ok(exit),
+                Err(signal) => Ok(Exit::of_signal(signal.get())),
+            },
+            false => perform(&context, command).await,
+        }
+    });
     finish(&context.globals, result)
+}
+
+/// Whether a command changes something and does not watch signals itself. A signal ends the others
+/// where they stand.
+fn may_leave_half(command: &Command) -> bool {
+    matches!(command, Command::Start(_) | Command::Stop(_) | Command::Rm(_) | Command::Net(_))
 }
 
 fn finish(globals: &crate::args::Globals, result: Result<Exit>) -> Exit {

@@ -5,6 +5,7 @@ use crate::args::Run;
 use crate::context::{Context, Target};
 use crate::exit::Exit;
 use crate::output::{Report, WorkloadView};
+use crate::signals::Controls;
 use crate::stdio::OnSignal;
 use futures_util::StreamExt;
 use pod::{
@@ -23,17 +24,23 @@ pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
         return Err(Error::invalid("stdin is no terminal, and -t needs one").with_hint("leave -t out; -i passes stdin"));
     }
     let spec = spec(&args, target.name.clone())?;
-    let created = target.backend.create(CreateRequest::new(spec).with_start()).await;
-    let workload = created.map_err(|e| match e.kind() {
-        ErrorKind::AlreadyExists if e.hint().is_none() => {
-            e.with_hint("choose another --name, or remove it with `pod rm -f`")
+    let mut controls = Controls::new(false)?;
+    let create = target.backend.create(CreateRequest::new(spec).with_start());
+    let workload = match controls.unless_ended(create).await {
+        Ok(Ok(workload)) => workload,
+        Ok(Err(signal)) => return Ok(Exit::of_signal(signal.get())),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && e.hint().is_none() => {
+            return Err(e.with_hint("choose another --name, or remove it with `pod rm -f`"));
         }
-        _ => e,
-    })?;
+        Err(e) => return Err(e),
+    };
     if stays {
         return stay(context, &args, &target).await;
     }
-    let workload = running(&target, workload).await?;
+    let workload = match controls.unless_ended(running(&target, workload)).await? {
+        Ok(workload) => workload,
+        Err(signal) => return Ok(Exit::of_signal(signal.get())),
+    };
     for note in &workload.notes {
         context.say(note);
     }
@@ -121,7 +128,10 @@ async fn stay(context: &Context, args: &Run, target: &Target) -> Result<Exit> {
         let left = target.backend.inspect(&target.name).await.is_ok_and(|w| w.state.is_running());
         let detached = left && matches!(result, Ok(Exit::OK));
         if !detached {
-            target.backend.remove(RemoveRequest::new(target.name.clone()).with_force(true)).await?;
+            let remove = target.backend.remove(RemoveRequest::new(target.name.clone()).with_force(true));
+            if let Err(signal) = Controls::new(false)?.unless_ended(remove).await? {
+                return Ok(Exit::of_signal(signal.get()));
+            }
         }
     }
     result

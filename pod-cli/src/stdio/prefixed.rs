@@ -1,9 +1,9 @@
 //! Many programs on our own streams, each line with the name of its workload.
 
 use super::output::{Stream, Writer};
-use pod::{BoxRead, Process, Result};
+use pod::{BoxRead, ExitStatus, Process, Result};
 use tokio::io::AsyncReadExt;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The longest line that is kept whole, in bytes.
 const LINE: usize = 64 << 10;
@@ -20,23 +20,34 @@ impl Prefixed {
         Self { stdout: Mutex::new(Writer::begin(Stream::Stdout)), stderr: Mutex::new(Writer::begin(Stream::Stderr)) }
     }
 
-    /// Prints all of a program's output, and gives its end.
+    /// Prints all of a program's output, and gives its end. When `stop` becomes true, the program and
+    /// all it started is killed.
     ///
     /// # Errors
     /// As [`Process::wait`].
-    pub(crate) async fn run(&self, name: &str, mut process: Process) -> Result<pod::ExitStatus> {
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        mut process: Process,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<ExitStatus> {
         let prefix = format!("{name} | ").into_bytes();
         let (out, err) = (process.take_stdout(), process.take_stderr());
         let lines = async { tokio::join!(lines(out, &prefix, &self.stdout), lines(err, &prefix, &self.stderr)) };
         tokio::pin!(lines);
-        let status = tokio::select! {
-            status = process.wait() => {
-                // What the program left running may hold its streams open for ever.
-                let _ = tokio::time::timeout(super::output::SILENCE, &mut lines).await;
-                return status;
+        let mut printed = false;
+        let status = loop {
+            tokio::select! {
+                status = process.wait() => break status,
+                _ = &mut lines, if !printed => printed = true,
+                // A sender that is gone can't ask any more.
+                Ok(_) = stop.wait_for(|s| *s) => break process.kill().await.map(|()| ExitStatus::Signaled(9)),
             }
-            _ = &mut lines => process.wait().await,
         };
+        if !printed {
+            // What the program left running may hold its streams open for ever.
+            let _ = tokio::time::timeout(super::output::SILENCE, &mut lines).await;
+        }
         status
     }
 

@@ -130,6 +130,11 @@ impl Session {
             err?;
             return Ok(end);
         }
+        // What was on its way to us is worth a moment, unless our reader does not take it.
+        let left = async { tokio::join!(stdout.finish(), stderr.finish()) };
+        if let Ok((out, err)) = tokio::time::timeout(NOTICE, left).await {
+            out.and(err)?;
+        }
         drop(self.raw.take());
         end
     }
