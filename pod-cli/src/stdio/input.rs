@@ -6,15 +6,23 @@ use std::io::Read;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+/// A buffer of [`BUFFER`] bytes, or none yet, and how many of them count.
+type Chunk = (Vec<u8>, usize);
+
 /// What our stdin gives, read on a thread that nobody waits for: it may sit in a read for ever.
 pub(super) struct Input {
-    full: mpsc::Receiver<Vec<u8>>,
+    full: mpsc::Receiver<Chunk>,
     free: mpsc::Sender<Vec<u8>>,
 }
 
 impl Input {
     /// Begins to read stdin.
     pub(super) fn begin() -> Self {
+        Self::of(|| std::io::stdin().lock())
+    }
+
+    /// Begins to read what `open` gives on the thread.
+    fn of<R: Read>(open: impl FnOnce() -> R + Send + 'static) -> Self {
         let (full_tx, full) = mpsc::channel(BUFFERS);
         let (free, mut free_rx) = mpsc::channel(BUFFERS);
         for _ in 0..BUFFERS {
@@ -22,19 +30,20 @@ impl Input {
             let _ = free.try_send(Vec::new());
         }
         std::thread::spawn(move || {
-            let mut stdin = std::io::stdin().lock();
+            let mut from = open();
             while let Some(mut buffer) = free_rx.blocking_recv() {
                 buffer.resize(BUFFER, 0);
-                match stdin.read(&mut buffer) {
-                    Ok(0) => return,
-                    Ok(n) => buffer.truncate(n),
-                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => buffer.clear(),
-                    Err(e) => {
-                        tracing::warn!(error = %e, "stdin can't be read; the program sees its end");
-                        return;
+                let n = loop {
+                    match from.read(&mut buffer) {
+                        Ok(n) => break n,
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) => {
+                            tracing::warn!(error = %e, "stdin can't be read; the program sees its end");
+                            break 0;
+                        }
                     }
-                }
-                if full_tx.blocking_send(buffer).is_err() {
+                };
+                if n == 0 || full_tx.blocking_send((buffer, n)).is_err() {
                     return;
                 }
             }
@@ -45,24 +54,28 @@ impl Input {
     /// Writes all of it to a program, then lets the program see the end. A program that wants no more
     /// ends this as well.
     pub(super) async fn feed(mut self, mut program: BoxWrite, mut detach: Option<Detach>) -> Fed {
-        while let Some(mut buffer) = self.full.recv().await {
-            if let Some(detach) = &mut detach
-                && detach.seen(&mut buffer)
-            {
-                return Fed::Detached;
-            }
+        while let Some((buffer, n)) = self.full.recv().await {
+            let typed;
+            let bytes = match &mut detach {
+                None => &buffer[..n],
+                Some(detach) => match detach.pass(&buffer[..n]) {
+                    Some(bytes) => {
+                        typed = bytes;
+                        &typed
+                    }
+                    None => return Fed::Detached,
+                },
+            };
             let written = async {
-                program.write_all(&buffer).await?;
+                program.write_all(bytes).await?;
                 program.flush().await
             };
             if let Err(e) = written.await {
                 tracing::debug!(error = %e, "the program takes no more input");
                 return Fed::All;
             }
-            buffer.clear();
-            if self.free.send(buffer).await.is_err() {
-                break;
-            }
+            // At the end of stdin the thread is gone, and what it read last is still on its way here.
+            let _ = self.free.send(buffer).await;
         }
         if let Err(e) = program.shutdown().await {
             tracing::debug!(error = %e, "the program's stdin was closed already");
@@ -94,11 +107,10 @@ impl Detach {
         (!keys.is_empty()).then(|| Self { keys: keys.to_vec(), held: 0 })
     }
 
-    /// Takes what was typed, leaves in `typed` what the program shall get, and says whether the keys
-    /// were all there.
-    fn seen(&mut self, typed: &mut Vec<u8>) -> bool {
+    /// Takes what was typed and gives what the program shall get; `None` when the keys were all there.
+    fn pass(&mut self, typed: &[u8]) -> Option<Vec<u8>> {
         let mut pass = Vec::with_capacity(typed.len() + self.held);
-        for &byte in typed.iter() {
+        for &byte in typed {
             if byte != self.keys[self.held] && self.held > 0 {
                 pass.extend_from_slice(&self.keys[..self.held]);
                 self.held = 0;
@@ -106,34 +118,64 @@ impl Detach {
             if byte == self.keys[self.held] {
                 self.held += 1;
                 if self.held == self.keys.len() {
-                    return true;
+                    return None;
                 }
             } else {
                 pass.push(byte);
             }
         }
-        *typed = pass;
-        false
+        Some(pass)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn typed(detach: &mut Detach, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut buffer = bytes.to_vec();
-        if detach.seen(&mut buffer) { None } else { Some(buffer) }
-    }
+    use tokio::io::AsyncReadExt;
 
     #[test]
     fn keys_detach_also_in_pieces_and_others_pass() {
         let mut d = Detach::new(&[16, 17]).expect("keys");
-        assert_eq!(typed(&mut d, b"ls\n"), Some(b"ls\n".to_vec()));
-        assert_eq!(typed(&mut d, &[16]), Some(vec![]));
-        assert_eq!(typed(&mut d, b"x"), Some(vec![16, b'x']));
-        assert_eq!(typed(&mut d, &[16, 16]), Some(vec![16]));
-        assert_eq!(typed(&mut d, &[17]), None);
+        assert_eq!(d.pass(b"ls\n"), Some(b"ls\n".to_vec()));
+        assert_eq!(d.pass(&[16]), Some(vec![]));
+        assert_eq!(d.pass(b"x"), Some(vec![16, b'x']));
+        assert_eq!(d.pass(&[16, 16]), Some(vec![16]));
+        assert_eq!(d.pass(&[17]), None);
         assert!(Detach::new(&[]).is_none());
+    }
+
+    /// Gives so many bytes, each read a few, and counts from 0.
+    struct Counting(u64, u64);
+
+    impl Read for Counting {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let n = buffer.len().min((self.1 - self.0) as usize).min(10_007);
+            for byte in &mut buffer[..n] {
+                *byte = self.0 as u8;
+                self.0 += 1;
+            }
+            Ok(n)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_program_gets_all_of_a_stdin_that_has_ended() {
+        const ALL: u64 = 1_000_003;
+        let (program, mut stdin) = tokio::io::duplex(500);
+        let feed = tokio::spawn(Input::of(|| Counting(0, ALL)).feed(Box::pin(program), None));
+        let mut got = Vec::new();
+        // The reading thread is at its end long before the program has read all.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        stdin.read_to_end(&mut got).await.expect("read");
+        assert_eq!(got.len() as u64, ALL);
+        assert!(got.iter().enumerate().all(|(i, b)| *b == i as u8));
+        assert_eq!(feed.await.expect("task"), Fed::All);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_wants_no_more_ends_the_feeding() {
+        let (program, stdin) = tokio::io::duplex(500);
+        drop(stdin);
+        assert_eq!(Input::of(|| std::io::repeat(7)).feed(Box::pin(program), None).await, Fed::All);
     }
 }
