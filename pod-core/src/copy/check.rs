@@ -115,13 +115,17 @@ impl StreamCheck {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a bad name or link target, for a path through something that is
     /// no directory (a link above all), for a hard link to what is no file of this copy, for a device
-    /// or FIFO; [`ErrorKind::Exhausted`] past a limit. Each names the entry as `entry`.
+    /// or FIFO, for an owner that can't be; [`ErrorKind::Exhausted`] past a limit. Each names the entry as `entry`.
     pub fn entry(&mut self, entry: &Entry) -> Result<()> {
         check_path(&entry.path)?;
         self.kind(entry).map_err(|e| e.with_context("entry", show(&entry.path)))
     }
 
     fn kind(&mut self, entry: &Entry) -> Result<()> {
+        // chown(2) takes these numbers for "leave it as it is".
+        if entry.uid == u32::MAX || entry.gid == u32::MAX {
+            return Err(Error::invalid("no user or group has the number 4294967295"));
+        }
         self.count(entry)?;
         self.parents(&entry.path)?;
         let now = match &entry.kind {

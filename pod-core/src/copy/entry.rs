@@ -50,6 +50,9 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Of a file with holes: where its data lies, as offsets and lengths in their order, apart and inside
+    /// the file. `None` when that is not known beforehand; then the chunks alone tell.
+    pub extents: Option<Vec<(u64, u64)>>,
 }
 
 impl Entry {
@@ -57,7 +60,7 @@ impl Entry {
     #[must_use]
     pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind) -> Self {
         let mode = if matches!(kind, EntryKind::Dir) { 0o755 } else { 0o644 };
-        Self { path: path.into(), kind, mode, mtime: (0, 0), uid: 0, gid: 0 }
+        Self { path: path.into(), kind, mode, mtime: (0, 0), uid: 0, gid: 0, extents: None }
     }
 
     /// Sets the permission bits.
@@ -183,6 +186,11 @@ impl EntrySink {
     #[must_use]
     pub fn blocking_send(&self, item: Result<Item>) -> bool {
         self.items.blocking_send(Some(item)).is_ok()
+    }
+
+    /// Returns when the receiver is gone, so that a sender that waits for its own source can stop.
+    pub async fn closed(&self) {
+        self.items.closed().await;
     }
 
     /// Says that the copy is complete.

@@ -9,6 +9,7 @@ mod entry;
 #[cfg(unix)]
 mod resolve;
 mod source;
+pub mod tar;
 #[cfg(unix)]
 pub mod tree;
 

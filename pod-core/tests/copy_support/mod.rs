@@ -106,9 +106,21 @@ pub(crate) fn make_tree(root: &Path, names: Names) {
     set_time(root, 1_400_000_000, 1);
 }
 
+/// What of the attributes two trees have to agree in.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Times {
+    Nanoseconds,
+    Seconds,
+    Ignored,
+}
+
 /// What a tree holds: per path its kind, mode, time, size and contents or link target, and which paths
 /// are one file.
 pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, String> {
+    snapshot_with(root, Times::Nanoseconds)
+}
+
+pub(crate) fn snapshot_with(root: &Path, times: Times) -> BTreeMap<Vec<u8>, String> {
     let mut found = BTreeMap::new();
     let mut inodes: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
@@ -133,13 +145,22 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, String> {
         };
         // A directory's size and a link's mode say nothing.
         let mode = if meta.is_symlink() { 0 } else { meta.mode() & 0o7777 };
-        found.insert(name, format!("{mode:o} {}.{:09} {what}", meta.mtime(), meta.mtime_nsec()));
+        let time = match times {
+            Times::Nanoseconds => format!("{}.{:09}", meta.mtime(), meta.mtime_nsec()),
+            Times::Seconds => meta.mtime().to_string(),
+            Times::Ignored => String::new(),
+        };
+        found.insert(name, format!("{mode:o} {time} {what}"));
     }
     found
 }
 
 pub(crate) fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (snapshot(a), snapshot(b));
+    assert_same_with(a, b, Times::Nanoseconds);
+}
+
+pub(crate) fn assert_same_with(a: &Path, b: &Path, times: Times) {
+    let (a, b) = (snapshot_with(a, times), snapshot_with(b, times));
     for key in a.keys().chain(b.keys()) {
         assert_eq!(a.get(key), b.get(key), "{}", key.escape_ascii());
     }

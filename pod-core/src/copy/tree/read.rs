@@ -15,6 +15,8 @@ use std::path::Path;
 
 /// The most bytes of one [`Chunk`].
 const CHUNK: usize = 256 << 10;
+/// The most pieces that a file with holes is read in.
+const MAX_EXTENTS: usize = 1 << 18;
 /// Directories held open at once, one per level; above these a level is opened again by `..`.
 const MAX_OPEN: usize = 64;
 
@@ -180,8 +182,16 @@ impl Reader {
                     }
                     self.links.insert(meta.id, path.to_vec());
                 }
-                self.entry(meta.entry(path.to_vec(), EntryKind::File { size: meta.size }))?;
-                self.contents(fd.as_fd(), &meta, path, &fail)?;
+                let mut entry = meta.entry(path.to_vec(), EntryKind::File { size: meta.size });
+                // Fewer bytes on the disk than in the file: it has holes, or is compressed.
+                if meta.used < meta.size {
+                    entry.extents = extents(fd.as_fd(), meta.size).map_err(|e| fail("read", e))?;
+                }
+                let pieces = entry.extents.clone();
+                self.entry(entry)?;
+                for (start, length) in pieces.unwrap_or_else(|| vec![(0, meta.size)]) {
+                    self.contents(fd.as_fd(), start, start + length, path, &fail)?;
+                }
             }
             Kind::Dir => {
                 let fd =
@@ -205,40 +215,28 @@ impl Reader {
     fn contents(
         &self,
         fd: BorrowedFd<'_>,
-        meta: &Meta,
+        mut at: u64,
+        end: u64,
         path: &[u8],
         fail: &dyn Fn(&str, Errno) -> Stop,
     ) -> std::result::Result<(), Stop> {
-        let mut at = 0;
-        while at < meta.size {
-            // Fewer bytes on the disk than in the file: it has holes, or is compressed.
-            let (start, end) = if meta.used < meta.size {
-                match next_data(fd, at).map_err(|e| fail("read", e))? {
-                    Some((start, end)) => (start, end.min(meta.size)),
-                    None => break,
+        while at < end {
+            let room = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let mut data = Vec::with_capacity(room);
+            while data.len() < room {
+                let from = at + data.len() as u64;
+                match rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut data), from) {
+                    Ok(0) => return Err(Stop::Failed(changed("a file shrank while it was read", path))),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(e) => return Err(fail("read", e)),
                 }
-            } else {
-                (at, meta.size)
-            };
-            at = start;
-            while at < end {
-                let room = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-                let mut data = Vec::with_capacity(room);
-                while data.len() < room {
-                    let from = at + data.len() as u64;
-                    match rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut data), from) {
-                        Ok(0) => return Err(Stop::Failed(changed("a file shrank while it was read", path))),
-                        Ok(_) | Err(Errno::INTR) => {}
-                        Err(e) => return Err(fail("read", e)),
-                    }
-                }
-                // A vector may hold more room than was asked for.
-                data.truncate(room);
-                let chunk = Chunk { offset: at, data: Bytes::from(data) };
-                at += room as u64;
-                if !self.sink.blocking_send(Ok(Item::Chunk(chunk))) {
-                    return Err(Stop::Gone);
-                }
+            }
+            // A vector may hold more room than was asked for.
+            data.truncate(room);
+            let chunk = Chunk { offset: at, data: Bytes::from(data) };
+            at += room as u64;
+            if !self.sink.blocking_send(Ok(Item::Chunk(chunk))) {
+                return Err(Stop::Gone);
             }
         }
         Ok(())
@@ -279,6 +277,22 @@ fn list(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<CString>> {
     }
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
+}
+
+/// Where a file's data lies, when it has holes. Beyond [`MAX_EXTENTS`] pieces the rest counts as data.
+fn extents(fd: BorrowedFd<'_>, size: u64) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let Some((start, end)) = next_data(fd, at)? else { break };
+        if start >= size {
+            break;
+        }
+        let end = if pieces.len() < MAX_EXTENTS { end.min(size) } else { size };
+        pieces.push((start, end - start));
+        at = end;
+    }
+    Ok(if pieces == [(0, size)] { None } else { Some(pieces) })
 }
 
 /// The next piece of a file that is no hole, from `at` on. A file system that knows no holes gives all.
