@@ -22,6 +22,8 @@ impl Defaults for Registry {
     fn with_defaults() -> Self {
         #[allow(unused_mut, reason = "no backend of this build may be for this platform")]
         let mut registry = Self::new();
+        #[cfg(all(feature = "local", target_os = "linux"))]
+        pod_local::register(&mut registry);
         registry
     }
 

@@ -17,7 +17,8 @@ mod terminal;
 fn main() -> ! {
     // First of all, before anything is read, opened or allocated for the command: a program that runs
     // the embedded engine may have been started again as one workload's helper.
-    // HOOK: pod::local::shim_main_if_asked()
+    #[cfg(target_os = "linux")]
+    pod::local::helper::run_if_asked();
 
     args::complete();
     let code = match args::parse() {
