@@ -52,15 +52,34 @@
 //! to be blocked otherwise. Workloads that share a network know each other by name.
 
 mod addresses;
+mod deployment;
+mod desired;
+mod down;
+mod expect;
 mod file;
+mod hosts;
 mod lower;
 mod matching;
+mod matrix;
 mod model;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod place;
+mod plan;
+mod probes;
+mod progress;
+mod run;
+mod up;
 mod validate;
+mod verify;
 
+pub use deployment::Deployment;
+pub use down::{DownReport, down_named};
+pub use matrix::{Cell, Matrix, Measured};
 pub use model::{Expect, ReachRule, Topology, TopologyNetwork, TopologyWorkload};
 pub use place::Place;
+pub use plan::{Action, Change, Plan, Thing};
+pub use progress::Progress;
+pub use up::UpReport;
+pub use verify::Verification;
