@@ -111,13 +111,14 @@ impl Inner {
         if let Some(record) = self.store.attachment(&spec.network, &sandbox.workload)? {
             check::same(&record, spec)?;
             let network = self.network(&spec.network)?;
+            let record = self.moved_to(record, sandbox)?;
             self.realize(&network, &record, inside)?;
             return Ok(Attached::Before(record.attachment));
         }
         let (network, record) = {
             let _lock = self.store.lock()?;
             let network = self.network(&spec.network)?;
-            let record = self.allocate(&network, &sandbox.workload, spec, inside)?;
+            let record = self.allocate(&network, sandbox, spec, inside)?;
             self.store.put_attachment(&record)?;
             (network, record)
         };
@@ -128,6 +129,15 @@ impl Inner {
                 Err(left) => e.with_context("not undone", left.to_string()),
             }),
         }
+    }
+
+    /// The record with the place the workload's namespace has now.
+    fn moved_to(&self, mut record: AttachmentRecord, sandbox: &Sandbox) -> Result<AttachmentRecord> {
+        if record.netns != sandbox.netns {
+            record.netns.clone_from(&sandbox.netns);
+            self.store.put_attachment(&record)?;
+        }
+        Ok(record)
     }
 
     pub(crate) fn network(&self, name: &NetworkName) -> Result<NetworkRecord> {
@@ -167,6 +177,7 @@ impl Inner {
         let mut restored = Vec::new();
         for record in records {
             let network = self.network(&record.attachment.network)?;
+            let record = self.moved_to(record, sandbox)?;
             self.realize(&network, &record, &inside)?;
             restored.push(record.attachment);
         }

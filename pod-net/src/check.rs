@@ -2,7 +2,7 @@
 
 use crate::address;
 use crate::attach::{Inside, port_vlans};
-use crate::host::Inner;
+use crate::host::{Inner, Sandbox};
 use crate::netlink::Netlink;
 use crate::store::{AttachmentRecord, NetworkRecord};
 use ipnet::IpNet;
@@ -93,10 +93,11 @@ impl Inner {
     pub(crate) fn allocate(
         &self,
         network: &NetworkRecord,
-        workload: &WorkloadName,
+        sandbox: &Sandbox,
         spec: &AttachmentSpec,
         inside: &Inside,
     ) -> Result<AttachmentRecord> {
+        let workload = &sandbox.workload;
         let about =
             |e: Error| e.with_context("workload", workload.as_str()).with_context("network", spec.network.as_str());
         let bad = |message: String| about(Error::invalid(message));
@@ -163,7 +164,7 @@ impl Inner {
         attachment.routes = spec.routes.clone();
         attachment.dns = spec.dns.clone();
         let port = self.name("pv", &[workload.as_str(), net.name.as_str()])?;
-        Ok(AttachmentRecord { spec: spec.clone(), attachment, port })
+        Ok(AttachmentRecord { spec: spec.clone(), attachment, port, netns: sandbox.netns.clone() })
     }
 
     fn pick_interface(

@@ -144,6 +144,14 @@ impl Netns {
         self.fd.as_fd()
     }
 
+    /// What tells it from every other namespace while it is open: the device and inode of its file.
+    pub(crate) fn id(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|e| {
+            Error::io("look at the network namespace", e.into()).with_context("path", self.path.display().to_string())
+        })?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Runs `f` inside the namespace, on a thread of its own, and waits for it.
     pub(crate) fn run<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_thread("pod-netns", || {

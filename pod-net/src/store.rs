@@ -46,6 +46,8 @@ pub(crate) struct AttachmentRecord {
     pub(crate) attachment: Attachment,
     /// The bridge port, in POD's namespace.
     pub(crate) port: IfName,
+    /// Where the workload's namespace is mounted.
+    pub(crate) netns: PathBuf,
 }
 
 /// The records of one instance.

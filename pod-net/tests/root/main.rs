@@ -2,6 +2,7 @@
 //! it, so that the host's links, mounts and firewall are never touched.
 
 mod attach;
+mod probe;
 mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -10,7 +11,7 @@ use world::World;
 /// A test: its name, and what it does in its world.
 type Case = (&'static str, fn(World));
 
-const CASES: &[&[Case]] = &[attach::CASES];
+const CASES: &[&[Case]] = &[attach::CASES, probe::CASES];
 
 /// Names the case a child process is to run.
 const CHILD: &str = "POD_NET_CASE";
@@ -28,6 +29,9 @@ fn main() {
 fn run(name: &str) -> Result<(), Failed> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let output = std::process::Command::new(program).env(CHILD, name).output().map_err(|e| e.to_string())?;
+    if std::env::var_os("POD_NET_SHOW").is_some() {
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+    }
     if output.status.success() {
         return Ok(());
     }
