@@ -48,6 +48,8 @@ impl Signal {
     pub const HUP: Self = Self(1);
     /// SIGINT.
     pub const INT: Self = Self(2);
+    /// SIGQUIT.
+    pub const QUIT: Self = Self(3);
     /// SIGKILL.
     pub const KILL: Self = Self(9);
     /// SIGUSR1.
