@@ -42,7 +42,8 @@ pub enum ErrorKind {
     Timeout,
     /// The caller gave up.
     Cancelled,
-    /// A program could not be run: see [`Error::exit_code`] (126 or 127).
+    /// A program could not be run: see [`Error::exit_code`] (126 or 127). Without that code, one that
+    /// POD itself ran in a workload failed; the context holds its status and what it said.
     CommandFailed,
     /// What arrived is not what was sent, or a read-back differs from what was asked for.
     Integrity,
