@@ -68,8 +68,7 @@ impl Connection for Local {
 
     async fn exec(&self, request: ExecRequest) -> Result<Process> {
         request.validate()?;
-        let mut argv =
-            self.prefix.iter().map(OsStr::new).chain(request.argv.iter().map(|a| OsStr::from_bytes(a)));
+        let mut argv = self.prefix.iter().map(OsStr::new).chain(request.argv.iter().map(|a| OsStr::from_bytes(a)));
         let program = argv.next().expect("validated");
         let mut command = tokio::process::Command::new(program);
         command.args(argv).env_clear().env("PATH", &self.path).stdout(Stdio::piped()).stderr(Stdio::piped());
