@@ -1,5 +1,6 @@
 //! The items a copy is made of, and its requests and reports.
 
+use super::transfer::{CopyProgress, ProgressHook};
 use crate::{Capability, Error, ErrorKind, Requires, Result};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -118,6 +119,7 @@ pub enum Item {
 pub struct EntryStream {
     items: mpsc::Receiver<Option<Result<Item>>>,
     finished: bool,
+    watched: Option<(ProgressHook, CopyProgress)>,
 }
 
 /// The sending end of a copy. The copy is complete only when [`EntrySink::finish`] was called: a sink
@@ -133,7 +135,14 @@ impl EntryStream {
     #[must_use]
     pub fn channel() -> (EntrySink, Self) {
         let (tx, rx) = mpsc::channel(32);
-        (EntrySink { items: tx }, Self { items: rx, finished: false })
+        (EntrySink { items: tx }, Self { items: rx, finished: false, watched: None })
+    }
+
+    /// Tells `hook` of every item that is taken.
+    #[must_use]
+    pub fn with_progress(mut self, hook: ProgressHook) -> Self {
+        self.watched = Some((hook, CopyProgress::default()));
+        self
     }
 
     /// The next item; `None` when the copy is complete.
@@ -163,7 +172,16 @@ impl EntryStream {
     /// The channel's `Some(None)` is the sink's word that the copy is complete.
     fn take(&mut self, item: Option<Option<Result<Item>>>) -> Result<Option<Item>> {
         match item {
-            Some(Some(item)) => item.map(Some),
+            Some(Some(item)) => {
+                if let (Ok(item), Some((hook, progress))) = (&item, &mut self.watched) {
+                    match item {
+                        Item::Entry(_) => progress.entries += 1,
+                        Item::Chunk(chunk) => progress.bytes += chunk.data.len() as u64,
+                    }
+                    hook.call(*progress);
+                }
+                item.map(Some)
+            }
             Some(None) => {
                 self.finished = true;
                 Ok(None)

@@ -10,6 +10,8 @@ mod entry;
 mod resolve;
 mod source;
 pub mod tar;
+pub mod target;
+mod transfer;
 #[cfg(unix)]
 pub mod tree;
 
@@ -18,3 +20,4 @@ pub use entry::{
     Chunk, CopyCheck, CopyInRequest, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, EntrySink, EntryStream,
     FileStat, FileType, Item, StatRequest, Verify,
 };
+pub use transfer::{CopyOptions, CopyProgress, ProgressHook, between, download, download_tar, upload, upload_tar};
