@@ -111,7 +111,7 @@ impl Engine {
         let attachments = spec.attachments.clone();
         blocking(move || {
             store.prepare()?;
-            let root = image::open(spec.image.as_ref().unwrap_or(&Image::Host))?;
+            let root = image::open(spec.image.as_ref().unwrap_or(&Image::Host), &store)?;
             let record = record_of(spec, &id, &root);
             store.create(&record.spec.name, &id, |dir| {
                 let (upper, work) = (dir.join("upper"), dir.join("work"));
@@ -125,6 +125,8 @@ impl Engine {
                 own_files::write(&record.spec, &record.lower, &upper)?;
                 write_json(&dir.join("record.json"), &record).doing(|| "write the workload's record")
             })?;
+            // The record names the layers now, so that nobody takes them for unused.
+            drop(root.lock);
             pod_net::netns::create(&store.netns(&record.spec.name))
         })
         .await?;
@@ -231,7 +233,10 @@ impl Engine {
                 .and_then(|c| c.remove(&store.cgroup(&id)))
                 .doing(|| format!("remove the control groups of {n}"))?;
             events::emit(&store.journal(), &Event::now(n.clone(), EventKind::Removed));
-            store.remove(&n, &id)
+            store.remove(&n, &id)?;
+            image::remove_unused(&store)?;
+            store.tidy();
+            Ok(())
         })
         .await?;
         drop(lock);
@@ -391,6 +396,7 @@ impl Backend for LocalBackend {
             {
                 return Err(e.with_context("left_behind", left.to_string()));
             }
+            self.engine.store.tidy();
             return Err(e);
         }
         self.engine.inspect(&name).await

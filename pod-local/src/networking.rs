@@ -142,7 +142,9 @@ impl Networking for LocalNetworking {
         if self.engine.net.unused() {
             return Ok(RemoveOutcome::AlreadyAbsent);
         }
-        self.engine.net.host().await?.remove_network(network).await
+        let outcome = self.engine.net.host().await?.remove_network(network).await?;
+        self.engine.store.tidy();
+        Ok(outcome)
     }
 
     async fn plan(&self, intent: NetworkIntent) -> Result<NetworkPlan> {

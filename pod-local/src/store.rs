@@ -322,19 +322,24 @@ impl Store {
         gone(fs::remove_dir_all(self.run_dir(name))).doing(|| format!("remove the runtime files of {name}"))?;
         let trash = self.lib.join("workloads").join(format!(".{id}"));
         gone(fs::rename(self.dir(name), &trash)).doing(|| format!("remove the folder of {name}"))?;
-        gone(fs::remove_dir_all(&trash)).doing(|| format!("remove the files of {name}"))?;
-        // Nothing stays behind when the last workload goes; a folder that is not empty stays.
+        gone(fs::remove_dir_all(&trash)).doing(|| format!("remove the files of {name}"))
+    }
+
+    /// Removes the engine's folders as far as they are empty: nothing stays behind when the last
+    /// workload and network go.
+    pub(crate) fn tidy(&self) {
         for dir in ["workloads", "netns", "net"] {
             let _ = fs::remove_dir(self.run.join(dir));
             let _ = fs::remove_dir(self.lib.join(dir));
         }
         let _ = fs::remove_dir(&self.lib);
-        if fs::remove_dir(&self.run).is_err() && !self.run.join("workloads").exists() {
-            // Only the journal may be left, and nobody is left to write to it.
+        let in_use = ["workloads", "netns", "net"].iter().any(|d| self.run.join(d).exists());
+        if !in_use {
+            // Only the journal and what is known of the kernel may be left, and nobody uses them.
             let _ = fs::remove_file(self.journal());
+            let _ = fs::remove_file(self.run.join("kernel.json"));
             let _ = fs::remove_dir(&self.run);
         }
-        Ok(())
     }
 }
 

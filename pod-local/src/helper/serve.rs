@@ -83,7 +83,8 @@ pub(super) async fn serve(start: Start, container: Container, starter: OwnedFd) 
     let starter = Channel::new(starter)?;
     let (helper, listener, _alive) = match begin(start, container) {
         Ok(begun) => begun,
-        Err((failure, container)) => {
+        Err(failed) => {
+            let (failure, container) = *failed;
             container.destroy();
             // The starter may be gone; then there is nobody to tell.
             let _ = starter.send(&Reply::Failed(failure), &[]).await;
@@ -135,7 +136,7 @@ pub(super) async fn serve(start: Start, container: Container, starter: OwnedFd) 
 
 type Begun = (Shared, AsyncFd<OwnedFd>, std::fs::File);
 
-fn begin(start: Start, container: Container) -> Result<Begun, (Failure, Container)> {
+fn begin(start: Start, container: Container) -> Result<Begun, Box<(Failure, Container)>> {
     let prepare = || -> Result<_, Failure> {
         let alive = OpenOptions::new()
             .create(true)
@@ -151,12 +152,12 @@ fn begin(start: Start, container: Container) -> Result<Begun, (Failure, Containe
     };
     let (alive, listener, log, name) = match prepare() {
         Ok(made) => made,
-        Err(failure) => return Err((failure, container)),
+        Err(failure) => return Err(Box::new((failure, container))),
     };
     let init = match rustix::io::fcntl_dupfd_cloexec(&container.init, 3).map_err(io::Error::from).and_then(Channel::new)
     {
         Ok(init) => init,
-        Err(e) => return Err((io_failure("reach PID 1", &e), container)),
+        Err(e) => return Err(Box::new((io_failure("reach PID 1", &e), container))),
     };
     let status = Status {
         init: container.pid.as_raw_nonzero().get() as u32,

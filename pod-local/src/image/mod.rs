@@ -1,11 +1,16 @@
 //! Where a workload's root comes from, and what the image says about running it.
 
+mod archive;
 mod host;
 mod rootfs;
 
+pub(crate) use archive::remove_unused;
+
 use crate::store::Store;
 use pod_core::{Error, Image, Result};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What an image gives.
 #[derive(Debug, Clone, Default)]
@@ -26,19 +31,22 @@ pub(crate) struct Root {
     pub(crate) tmpfs_run: bool,
     /// Whether the host's secrets must be hidden.
     pub(crate) host: bool,
+    /// Holds its layers until a workload's record names them.
+    pub(crate) lock: Option<Arc<File>>,
 }
 
 /// Finds an image and makes it ready. Blocks.
 ///
 /// # Errors
 /// `NotFound`, `InvalidInput` for what is no image, `Unsupported` for a kind there is no engine for.
-pub(crate) fn open(image: &Image) -> Result<Root> {
+pub(crate) fn open(image: &Image, store: &Store) -> Result<Root> {
     match image {
         Image::Host => Ok(host::open()),
         Image::Rootfs(dir) => rootfs::open(Path::new(dir)),
-        other => Err(Error::unsupported("the local engine takes no such image yet")
+        Image::Archive(file) => archive::open(Path::new(file), store),
+        other => Err(Error::unsupported("the local engine takes no images from registries yet")
             .with_context("image", other.to_string())
-            .with_hint("use `host` or `rootfs:DIR`")),
+            .with_hint("use `host`, `rootfs:DIR` or `archive:FILE`")),
     }
 }
 
