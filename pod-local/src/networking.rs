@@ -212,7 +212,7 @@ impl Networking for LocalNetworking {
                 .with_context("workload", request.workload.as_str())
                 .with_hint(format!("start it: `pod start {}`", request.workload)));
         }
-        todo_net(&(), &request)
+        self.engine.net.host().await?.probe(&sandbox(&self.engine.store, &request.workload), &request).await
     }
 }
 
