@@ -116,3 +116,87 @@ fn allocate_one(
     let name = |&(w, _): &(usize, usize)| topology.workloads[w].spec.name.clone();
     Ok(members.iter().map(name).zip(given.into_iter().map(|g| g.into_iter().flatten().collect())).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(workloads: &str) -> Topology {
+        let text = format!(
+            "networks:\n  n: {{ subnet: 10.0.0.0/29 }}\n  m: {{ subnets: [10.0.0.0/29, 'fd00::/64'] }}\n\
+             workloads: {{ {workloads} }}"
+        );
+        Topology::parse(&text, "t").expect("topology")
+    }
+
+    fn held(all: &[(&str, &str, bool)]) -> Vec<Held> {
+        all.iter()
+            .map(|(workload, ip, foreign)| Held {
+                workload: WorkloadName::new(*workload).expect("name"),
+                network: NetworkName::new("n").expect("name"),
+                ips: vec![ip.parse().expect("ip")],
+                foreign: *foreign,
+            })
+            .collect()
+    }
+
+    /// The addresses on `n`, as `workload last-octet`.
+    fn on_n(topology: &Topology, held: &[Held]) -> Vec<String> {
+        let all = allocate(topology, held).expect("addresses");
+        let on = all.iter().filter(|((_, n), _)| n.as_str() == "n");
+        on.map(|((w, _), ips)| format!("{w} {}", ips[0].to_string().trim_start_matches("10.0.0."))).collect()
+    }
+
+    #[test]
+    fn the_lowest_free_ones_go_in_the_order_of_the_file() {
+        let t = topology("c: { networks: [n] }, a: { networks: [n] }, b: { networks: { n: { ip: 10.0.0.1 } } }");
+        assert_eq!(on_n(&t, &[]), ["a 3", "b 1", "c 2"]);
+        assert_eq!(on_n(&t, &[]), on_n(&t, &[]));
+    }
+
+    #[test]
+    fn what_is_held_is_kept_unless_it_is_asked_for_by_another() {
+        let t = topology("new: { networks: [n] }, a: { networks: [n] }, b: { networks: { n: { ip: 10.0.0.5 } } }");
+        assert_eq!(on_n(&t, &held(&[("a", "10.0.0.4", false)])), ["a 4", "b 5", "new 1"]);
+        assert_eq!(on_n(&t, &held(&[("a", "10.0.0.5", false)])), ["a 2", "b 5", "new 1"], "b asks for it");
+        assert_eq!(on_n(&t, &held(&[("a", "10.0.9.4", false)])), ["a 2", "b 5", "new 1"], "it no longer fits");
+        // What a workload held that is gone from the file is free; what others hold is not.
+        let gone = held(&[("gone", "10.0.0.1", false), ("other", "10.0.0.2", true)]);
+        assert_eq!(on_n(&t, &gone), ["a 3", "b 5", "new 1"]);
+    }
+
+    #[test]
+    fn an_address_that_another_holds_is_a_conflict() {
+        let t = topology("a: { networks: { n: { ip: 10.0.0.5 } } }");
+        let e = allocate(&t, &held(&[("other", "10.0.0.5", true)])).expect_err("taken");
+        assert_eq!(e.kind(), ErrorKind::Conflict);
+        assert_eq!(
+            e.to_string(),
+            "the address 10.0.0.5 is in use by another workload (network: n, workload: a, in use by: other, \
+             place: line 4, column 40); choose another address, or detach the other workload"
+        );
+        let all: Vec<_> = (1..=6).map(|i| ("other", format!("10.0.0.{i}"))).collect();
+        let all: Vec<_> = all.iter().map(|(w, ip)| (*w, ip.as_str(), true)).collect();
+        let t = topology("a: { networks: [n] }");
+        assert_eq!(allocate(&t, &held(&all)).map_err(|e| e.kind()), Err(ErrorKind::Exhausted));
+    }
+
+    #[test]
+    fn next_hops_are_not_handed_out_unless_asked_for() {
+        let route = "routes: [{ to: 0.0.0.0/0, via: 10.0.0.1 }]";
+        let t = topology(&format!("a: {{ networks: {{ n: {{ {route} }} }} }}"));
+        assert_eq!(on_n(&t, &[]), ["a 2"]);
+        let t = topology(&format!(
+            "a: {{ networks: {{ n: {{ {route} }} }} }}, router: {{ networks: {{ n: {{ ip: 10.0.0.1 }} }} }}"
+        ));
+        assert_eq!(on_n(&t, &[]), ["a 2", "router 1"]);
+    }
+
+    #[test]
+    fn every_subnet_gives_one() {
+        let t = topology("a: { networks: [m] }, b: { networks: { m: { ip: 'fd00::9' } } }");
+        let all = allocate(&t, &[]).expect("addresses");
+        let ips: Vec<Vec<String>> = all.values().map(|v| v.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(ips, [vec!["10.0.0.1".to_owned(), "fd00::1".into()], vec!["fd00::9".into()]]);
+    }
+}

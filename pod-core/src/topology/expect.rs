@@ -1,7 +1,7 @@
 //! What reach a topology expects.
 
-use super::{Expect, Topology};
-use crate::WorkloadName;
+use super::{Expect, Topology, TopologyWorkload};
+use crate::{AttachMode, AttachmentSpec, VlanId, WorkloadName};
 use std::collections::BTreeMap;
 
 /// The workloads of the matrix: those on a network, in the order of the file.
@@ -13,31 +13,15 @@ pub(super) fn members(topology: &Topology) -> Vec<WorkloadName> {
 /// What is expected of every ordered pair of [`members`].
 ///
 /// Two workloads reach each other when they share a network that is not isolated. Where there is no
-/// address to ask, nothing is expected. Rules of the file come after.
+/// address to ask, or where they meet only on a trunk, whose tags are the workload's own business,
+/// nothing is expected. Rules of the file come after.
 pub(super) fn expectations(topology: &Topology) -> BTreeMap<(WorkloadName, WorkloadName), Expect> {
+    let networked: Vec<&TopologyWorkload> =
+        topology.workloads.iter().filter(|w| !w.spec.attachments.is_empty()).collect();
     let mut out = BTreeMap::new();
-    for from in topology.workloads.iter().filter(|w| !w.spec.attachments.is_empty()) {
-        for to in topology.workloads.iter().filter(|w| !w.spec.attachments.is_empty()) {
-            if from.spec.name == to.spec.name {
-                continue;
-            }
-            let mut addressed = false;
-            let mut joined = false;
-            let mut joined_and_addressed = false;
-            for attachment in &to.spec.attachments {
-                let Some(network) = topology.network(&attachment.network) else { continue };
-                let has_address = !network.spec.subnets.is_empty();
-                let shared = from.spec.attachments.iter().any(|a| a.network == attachment.network);
-                addressed |= has_address;
-                joined |= shared && !network.spec.isolated;
-                joined_and_addressed |= shared && !network.spec.isolated && has_address;
-            }
-            let expect = match (joined, joined_and_addressed, addressed) {
-                (_, true, _) => Expect::Reached,
-                (true, false, _) | (false, false, false) => Expect::Any,
-                (false, false, true) => Expect::Blocked,
-            };
-            out.insert((from.spec.name.clone(), to.spec.name.clone()), expect);
+    for from in &networked {
+        for to in networked.iter().filter(|to| to.spec.name != from.spec.name) {
+            out.insert((from.spec.name.clone(), to.spec.name.clone()), by_rule(topology, from, to));
         }
     }
     for rule in &topology.reach {
@@ -46,6 +30,38 @@ pub(super) fn expectations(topology: &Topology) -> BTreeMap<(WorkloadName, Workl
         }
     }
     out
+}
+
+fn by_rule(topology: &Topology, from: &TopologyWorkload, to: &TopologyWorkload) -> Expect {
+    let mut meet = false;
+    let mut addressed = false;
+    for theirs in &to.spec.attachments {
+        let Some(network) = topology.network(&theirs.network).map(|n| &n.spec) else { continue };
+        addressed |= !network.subnets.is_empty();
+        for mine in &from.spec.attachments {
+            if mine.mode == AttachMode::Access && theirs.mode == AttachMode::Access {
+                let joined = mine.network == theirs.network && !network.isolated;
+                if joined && !network.subnets.is_empty() {
+                    return Expect::Reached;
+                }
+                meet |= joined;
+            } else {
+                meet |= mine.network == theirs.network
+                    || tags(topology, mine).any(|v| tags(topology, theirs).any(|t| t == v));
+            }
+        }
+    }
+    if meet || !addressed { Expect::Any } else { Expect::Blocked }
+}
+
+/// The VLANs an attachment is on.
+fn tags<'a>(topology: &'a Topology, attachment: &'a AttachmentSpec) -> impl Iterator<Item = VlanId> + use<'a> {
+    let own = topology.network(&attachment.network).and_then(|n| n.spec.vlan);
+    let (access, trunk) = match &attachment.mode {
+        AttachMode::Access => (own, [].as_slice()),
+        AttachMode::Trunk(ids) => (None, ids.as_slice()),
+    };
+    access.into_iter().chain(trunk.iter().copied())
 }
 
 #[cfg(test)]
@@ -80,5 +96,24 @@ mod tests {
         ] {
             assert_eq!(all[&(name(from), name(to))], expect, "{from} {to}");
         }
+    }
+
+    #[test]
+    fn what_meets_on_a_trunk_is_not_expected() {
+        let t = Topology::parse(
+            "networks:\n  a: { vlan: 5, subnet: 10.0.0.0/24 }\n  b: { vlan: 6, subnet: 10.1.0.0/24 }\n  \
+             c: { vlan: 7, subnet: 10.2.0.0/24 }\n\
+             workloads:\n  router: { networks: { a: { trunk: [5, 6] } } }\n  a1: { networks: [a] }\n  \
+             b1: { networks: [b] }\n  c1: { networks: [c] }",
+            "t",
+        )
+        .expect("topology");
+        let all = expectations(&t);
+        let name = |n: &str| WorkloadName::new(n).expect("name");
+        for (other, expect) in [("a1", Expect::Any), ("b1", Expect::Any), ("c1", Expect::Blocked)] {
+            assert_eq!(all[&(name("router"), name(other))], expect, "{other}");
+            assert_eq!(all[&(name(other), name("router"))], expect, "{other}");
+        }
+        assert_eq!(all[&(name("a1"), name("b1"))], Expect::Blocked);
     }
 }

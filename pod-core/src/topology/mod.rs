@@ -68,6 +68,8 @@ mod parse_tests;
 mod place;
 mod plan;
 mod probes;
+#[cfg(test)]
+mod probes_tests;
 mod progress;
 mod run;
 mod up;

@@ -210,6 +210,7 @@ fn values_that_cannot_be_are_refused_with_thing_place_and_way_out() {
         (on("ips: [10.0.0.1, §10.0.0.1]"), "10.0.0.1 is used twice", "workload: a", ""),
         (on("mac: §'01:00:00:00:00:01'"), "multicast MAC", "workload: a", "clear the lowest bit"),
         (on("mtu: §1"), "MTU 1 is out of range", "workload: a", "use 68 to 65535"),
+        (on("mtu: 9000").replace("{ n: { m", "{ §n: { m"), "above the network's, 1500", "workload: a", "lower it"),
         (on("interface: §sixteen-bytes-xx"), "at most 15 bytes", "workload: a", ""),
         (on("trunk: [§0]"), "VLAN 0 is untagged", "workload: a", "use 1 to 4094"),
         (on("trunk: [§4095]"), "VLAN id 4095 is out of range", "workload: a", "use 1 to 4094"),

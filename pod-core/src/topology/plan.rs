@@ -173,7 +173,7 @@ impl Deployment {
         }
         self.check_capabilities(&changes)?;
         self.check_images(&changes).await?;
-        self.check_networks(&changes).await?;
+        self.check_networks(&changes, found).await?;
         changes.extend(self.name_changes(&desired, found, settled).await?);
         Ok(Plan { topology: self.topology.name.clone(), changes })
     }
@@ -218,62 +218,72 @@ impl Deployment {
         let mut seen = BTreeSet::new();
         for step in changes.iter().flat_map(|c| &c.steps) {
             let Step::CreateWorkload(s, spec) = step else { continue };
-            // The paths of a named endpoint may be another machine's.
-            let elsewhere = self.sites[*s].backend.info().uri.authority().is_some();
-            let (path, folder) = match &spec.image {
-                Some(Image::Rootfs(path)) if !elsewhere => (path, true),
-                Some(Image::Archive(path)) if !elsewhere => (path, false),
-                _ => continue,
+            // Elsewhere a path may be another machine's, or no path at all.
+            let Some(image) = spec.image.as_ref().filter(|_| self.sites[*s].backend.info().uri.scheme() == "local")
+            else {
+                continue;
             };
-            if !seen.insert(path) {
+            if !seen.insert(image.to_string()) {
                 continue;
             }
-            let error = match tokio::fs::metadata(path).await {
-                Ok(m) if m.is_dir() == folder => continue,
-                Ok(_) if folder => Error::invalid("the image is no directory"),
-                Ok(_) => Error::invalid("the image is a directory, not an archive")
-                    .with_hint(format!("write rootfs:{path} for a directory that holds a root file system")),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    Error::new(ErrorKind::NotFound, "there is no such image")
+            check_image(image).await.map_err(|e| {
+                let error = e.with_context("image", image.to_string()).with_context("workload", spec.name.as_str());
+                match self.topology.workload(&spec.name) {
+                    Some(workload) => workload.place.mark(error),
+                    None => error,
                 }
-                Err(e) => Error::io("the image can't be read", e),
-            };
-            let error = error.with_context("image", path).with_context("workload", spec.name.as_str());
-            return Err(match self.topology.workload(&spec.name) {
-                Some(workload) => workload.place.mark(error),
-                None => error,
-            });
+            })?;
         }
         Ok(())
     }
 
-    /// Lets each backend look for mistakes in the networks to make: an uplink that does not exist, a
-    /// kernel that lacks something.
-    async fn check_networks(&self, changes: &[Change]) -> Result<()> {
-        for (s, site) in self.sites.iter().enumerate() {
-            let mut intent = NetworkIntent::default();
-            for change in changes.iter().filter(|c| c.action == Action::Add) {
-                for step in &change.steps {
-                    if let Step::CreateNetwork(at, spec) = step
-                        && *at == s
-                    {
+    /// Lets each backend look for mistakes in what is to be done to its networks: an uplink that does
+    /// not exist, a kernel that lacks something, an address that is taken.
+    async fn check_networks(&self, changes: &[Change], found: &[Found]) -> Result<()> {
+        for (s, site) in self.sites.iter().enumerate().filter(|(_, site)| site.has(Capability::Plan)) {
+            let (mut intent, mut names, mut gone) = (NetworkIntent::default(), Vec::new(), BTreeSet::new());
+            let mut detached = Vec::new();
+            for step in changes.iter().flat_map(|c| &c.steps) {
+                match step {
+                    Step::CreateNetwork(at, spec) if *at == s => {
+                        names.push(spec.name.clone());
                         intent = intent.with_network(spec.clone());
                     }
+                    Step::RemoveNetwork(at, name) if *at == s => {
+                        gone.insert(name.clone());
+                    }
+                    Step::Attach(at, request) if *at == s => intent = intent.with_attachment(request.clone()),
+                    Step::Detach(at, request) if *at == s => detached.push(request.clone()),
+                    Step::RemoveWorkload(at, name) if *at == s => {
+                        let of = found[s].attachments_of(name);
+                        detached.extend(of.map(|a| DetachRequest::new(name.clone(), a.network.clone())));
+                    }
+                    _ => {}
                 }
             }
-            if !intent.networks.is_empty() && site.has(Capability::Plan) {
-                let names: Vec<NetworkName> = intent.networks.iter().map(|n| n.name.clone()).collect();
-                site.networking()?.plan(intent).await.map_err(|e| {
-                    // With one network there is no doubt whose mistake it is.
-                    match names.as_slice() {
-                        [one] => match self.topology.network(one) {
-                            Some(network) => network.place.mark(e),
-                            None => e,
-                        },
-                        _ => e,
-                    }
-                })?;
+            for request in detached {
+                let again = |a: &AttachNetworkRequest| {
+                    a.workload == request.workload && a.attachment.network == request.network
+                };
+                if !intent.attachments.iter().any(again) {
+                    intent = intent.without_attachment(request);
+                }
             }
+            for name in gone.into_iter().filter(|n| !names.contains(n)) {
+                intent = intent.without_network(name);
+            }
+            if intent == NetworkIntent::default() {
+                continue;
+            }
+            site.networking()?.plan(intent).await.map_err(|e| {
+                // The place of the network that the error names, or of the only one there is.
+                let named = |n: &&NetworkName| e.context().iter().any(|(k, v)| *k == "network" && v == n.as_str());
+                let at = names.iter().find(named).or(names.first().filter(|_| names.len() == 1));
+                match at.and_then(|name| self.topology.network(name)) {
+                    Some(network) => network.place.mark(e),
+                    None => e,
+                }
+            })?;
         }
         Ok(())
     }
@@ -303,6 +313,27 @@ impl Deployment {
             .collect()
             .await;
         answers.into_iter().filter_map(Result::transpose).collect()
+    }
+}
+
+/// Whether an image that is a file or directory is there.
+async fn check_image(image: &Image) -> Result<()> {
+    let (path, folder) = match image {
+        Image::Rootfs(path) => (path, true),
+        Image::Archive(path) => (path, false),
+        Image::Host | Image::Reference(_) => return Ok(()),
+    };
+    match tokio::fs::metadata(path).await {
+        Ok(m) if m.is_dir() == folder => Ok(()),
+        Ok(_) if folder => Err(Error::invalid("the image is no directory")
+            .with_hint(format!("write archive:{path} for an image in a file"))),
+        Ok(_) => Err(Error::invalid("the image is a directory, not an archive")
+            .with_hint(format!("write rootfs:{path} for a directory that holds a root file system"))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::NotFound, "there is no such image")
+                .with_hint("a path in a topology file starts from the file's folder"))
+        }
+        Err(e) => Err(Error::io("the image can't be read", e)),
     }
 }
 
@@ -583,4 +614,25 @@ fn attachment_differences(actual: &Attachment, wanted: &AttachmentSpec, network_
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_image_that_is_none_is_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").expect("write");
+        let (dir, file) = (dir.path().display().to_string(), file.display().to_string());
+        for right in [Image::Host, Image::Rootfs(dir.clone()), Image::Archive(file.clone())] {
+            assert!(check_image(&right).await.is_ok(), "{right}");
+        }
+        let kind = |e: Error| e.kind();
+        assert_eq!(check_image(&Image::Rootfs(file)).await.map_err(kind), Err(ErrorKind::InvalidInput));
+        assert_eq!(check_image(&Image::Archive(dir.clone())).await.map_err(kind), Err(ErrorKind::InvalidInput));
+        let none = Image::Rootfs(format!("{dir}/none"));
+        assert_eq!(check_image(&none).await.map_err(kind), Err(ErrorKind::NotFound));
+    }
 }

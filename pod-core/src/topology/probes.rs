@@ -38,6 +38,13 @@ pub(super) struct Ask {
     pub(super) again: bool,
 }
 
+impl Node {
+    /// Whether an address is its own, on whatever network: then it answers itself.
+    fn holds(&self, ip: IpAddr) -> bool {
+        self.attachments.iter().flat_map(|a| &a.ips).any(|own| own.addr() == ip)
+    }
+}
+
 impl Ask {
     pub(super) fn probe(&self) -> ProbeTarget {
         let target = ProbeTarget::new(self.ip);
@@ -112,12 +119,17 @@ impl Deployment {
                             continue;
                         }
                         for ip in theirs.ips.iter().map(ipnet::IpNet::addr) {
-                            let others = owners.get(&(&mine.network, ip)).into_iter().flatten();
+                            let mut others: BTreeSet<&WorkloadName> =
+                                owners.get(&(&mine.network, ip)).into_iter().flatten().copied().collect();
+                            others.remove(&to.name);
+                            if from.holds(ip) {
+                                others.insert(&from.name);
+                            }
                             list.push(Ask {
                                 target: t,
                                 ip,
                                 by: Some((mine.network.clone(), mine.interface.clone())),
-                                others: others.filter(|o| **o != &to.name).map(|o| (*o).clone()).collect(),
+                                others: others.into_iter().cloned().collect(),
                                 must: here && expect == Expect::Reached && !isolated.contains(&mine.network),
                                 again: expect == Expect::Reached,
                             });
@@ -198,7 +210,7 @@ impl Survey {
             let network = ask.by.as_ref().map(|(n, _)| n.to_string()).unwrap_or_default();
             let others = ask.others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Measured::Unknown(format!(
-                "the address {} also belongs to {others} on {network}, who may have answered",
+                "the address {} also belongs to {others}, who may have answered on {network}",
                 ask.ip
             ));
         }

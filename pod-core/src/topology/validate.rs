@@ -147,6 +147,12 @@ impl Topology {
                 ));
             }
             let mtu = attachment.mtu.unwrap_or(network.mtu);
+            if mtu > network.mtu {
+                return Err(place.mark(
+                    bad(format!("the MTU {mtu} is above the network's, {}", network.mtu))
+                        .with_hint("lower it, or give the network a higher `mtu:`"),
+                ));
+            }
             if mtu < 1280 && network.subnets.iter().any(|s| s.addr().is_ipv6()) {
                 return Err(place.mark(bad(format!("IPv6 needs an MTU of 1280 or more, not {mtu}"))));
             }
