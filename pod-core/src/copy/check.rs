@@ -64,6 +64,14 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Says which entry an error is about, unless it does so itself: `within` this one, else after it.
+pub(super) fn name_place(e: Error, within: bool, path: &[u8]) -> Error {
+    if e.context().iter().any(|(key, _)| matches!(*key, "entry" | "after")) {
+        return e;
+    }
+    e.with_context(if within { "entry" } else { "after" }, show(path))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     File,

@@ -2,7 +2,7 @@
 
 use super::header::{BLOCK, Header};
 use super::pax::{Extended, MAX_EXTENDED, MAX_PIECES, check_map, decimal};
-use crate::copy::check::show;
+use crate::copy::check::{name_place, show};
 use crate::copy::{Chunk, Entry, EntryKind, EntrySink, EntryStream, Item};
 use crate::{Error, ErrorKind, Result};
 use bytes::{BufMut, BytesMut};
@@ -35,7 +35,8 @@ fn spawn(reader: impl AsyncRead + Send + Unpin + 'static, root: Option<Vec<u8>>)
     let (sink, stream) = EntryStream::channel();
     tokio::spawn(async move {
         let input = BufReader::with_capacity(64 << 10, reader);
-        let mut reader = Reader { input, sink: &sink, root, read: 0, last: None, global: Extended::default() };
+        let mut reader =
+            Reader { input, sink: &sink, root, read: 0, last: None, inside: false, global: Extended::default() };
         let answer = tokio::select! {
             answer = reader.run() => answer,
             () = sink.closed() => Err(Stop::Gone),
@@ -70,8 +71,9 @@ struct Reader<'a, R> {
     root: Option<Vec<u8>>,
     /// Bytes read.
     read: u64,
-    /// The entry that came last.
+    /// The entry that came last, and whether its contents are being read.
     last: Option<Vec<u8>>,
+    inside: bool,
     global: Extended,
 }
 
@@ -81,7 +83,8 @@ struct Ahead {
     extended: Extended,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
-    any: bool,
+    /// What is wrong with them; said when the entry's name is known.
+    wrong: Option<Error>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<'_, R> {
@@ -96,7 +99,9 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 b'x' | b'X' => {
                     let data = self.meta(size(&header)?, ahead.extended.taken).await?;
                     ahead.extended.taken += data.len();
-                    ahead.extended.take(&data).map_err(|e| self.place(e))?;
+                    if let Err(e) = ahead.extended.take(&data) {
+                        ahead.wrong.get_or_insert(e);
+                    }
                 }
                 b'g' => {
                     let data = self.meta(size(&header)?, self.global.taken).await?;
@@ -105,7 +110,6 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                     let taken = global.take(&data).map_err(|e| self.place(e));
                     self.global = global;
                     taken?;
-                    continue;
                 }
                 b'L' => ahead.name = Some(until_zero(self.meta(size(&header)?, 0).await?)),
                 b'K' => ahead.link = Some(until_zero(self.meta(size(&header)?, 0).await?)),
@@ -113,12 +117,11 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 b'V' => self.skip(size(&header)?).await?,
                 _ => {
                     self.entry(&header, std::mem::take(&mut ahead)).await?;
-                    continue;
+                    self.inside = false;
                 }
             }
-            ahead.any = true;
         }
-        if ahead.any && (ahead.name.is_some() || ahead.extended != Extended::default()) {
+        if ahead.name.is_some() || ahead.link.is_some() || ahead.extended != Extended::default() {
             return Err(self.cut("the tar stream ends between an extended header and its entry").into());
         }
         // The sender may still be writing zeros; without a reader it would fail.
@@ -174,9 +177,12 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         let extended = ahead.extended.or(&self.global);
         let sparse = &extended.sparse;
         let name = sparse.name.clone().or(extended.path.clone()).or(ahead.name).unwrap_or_else(|| header.name());
-        let named = |e: Error| e.with_context("entry", show(&name));
+        let named = |e: Error| name_place(e, true, &name);
+        if let Some(e) = ahead.wrong {
+            return Err(named(e).into());
+        }
         let path = self.path(&name).map_err(named)?;
-        self.last = Some(path.clone());
+        (self.last, self.inside) = (Some(path.clone()), true);
         let size = extended.size.map_or_else(|| header.size(), Ok).map_err(named)?;
         let link = extended.link.clone().or(ahead.link).unwrap_or_else(|| header.link());
         let (mut data, mut pieces) = (0, None);
@@ -395,8 +401,9 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
 
     /// Says where in the stream the error is.
     fn place(&self, e: Error) -> Error {
-        let after = self.last.as_ref().map_or("the start of the stream".into(), |path| show(path));
-        e.with_context("after", after).with_context("offset", self.read.to_string())
+        let last = self.last.as_ref().map_or("the start of the stream".into(), |path| show(path));
+        let key = if self.inside { "entry" } else { "after" };
+        e.with_context(key, last).with_context("offset", self.read.to_string())
     }
 
     fn cut(&self, message: &str) -> Error {
@@ -415,7 +422,7 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
 
 fn name_it(stop: Stop, name: &[u8]) -> Stop {
     match stop {
-        Stop::Failed(e) => Stop::Failed(e.with_context("entry", show(name))),
+        Stop::Failed(e) => Stop::Failed(name_place(e, true, name)),
         Stop::Gone => Stop::Gone,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::header::{BLOCK, NewHeader};
 use super::pax::{push_record, time_text};
-use crate::copy::check::{SOCKET, StreamCheck, show};
+use crate::copy::check::{SOCKET, StreamCheck, name_place};
 use crate::copy::{Chunk, CopyReport, Entry, EntryKind, EntryStream, Item, Verify};
 use crate::{Error, ErrorKind, Result};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -83,9 +83,7 @@ pub async fn write_with(
     };
     let answer = out.run(&mut stream).await;
     let Writer { current, mut report, sockets, .. } = out;
-    answer.map_err(|e| {
-        if e.context().iter().any(|(key, _)| *key == "entry") { e } else { e.with_context("entry", show(&current)) }
-    })?;
+    answer.map_err(|e| name_place(e, true, &current))?;
     if sockets > 0 {
         report.not_kept.push(format!("{sockets} sockets"));
     }
@@ -121,7 +119,7 @@ struct Writer<'a, W> {
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn run(&mut self, stream: &mut EntryStream) -> Result<()> {
-        while let Some(item) = stream.next().await? {
+        while let Some(item) = stream.next().await.map_err(|e| name_place(e, self.open.is_some(), &self.current))? {
             match item {
                 Item::Entry(entry) => {
                     self.finish_file().await?;

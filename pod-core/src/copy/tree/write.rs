@@ -2,7 +2,7 @@
 
 use super::file::{Attributes, NewFile, chown, hidden_name, in_the_way, replace, times};
 use super::{Kind, Meta, absolute, failed, mode_bits};
-use crate::copy::check::{self, StreamCheck, show};
+use crate::copy::check::{self, StreamCheck, name_place, show};
 use crate::copy::resolve::{self, DIR, LIST};
 use crate::copy::{Chunk, CopyReport, Entry, EntryKind, EntryStream, Item, Verify};
 use crate::{Error, ErrorKind, Result};
@@ -180,7 +180,8 @@ impl Writer {
 
     fn run(&mut self, stream: &mut EntryStream) -> Result<()> {
         loop {
-            let item = stream.blocking_next().map_err(|e| self.name_entry(e))?;
+            let item = stream.blocking_next();
+            let item = item.map_err(|e| name_place(e, self.open.is_some(), &self.current))?;
             match item {
                 Some(Item::Entry(entry)) => {
                     self.finish_file()?;
@@ -203,11 +204,7 @@ impl Writer {
 
     /// Says which entry the error is about, unless it does so itself.
     fn name_entry(&self, e: Error) -> Error {
-        if e.context().iter().any(|(key, _)| *key == "entry") {
-            e
-        } else {
-            e.with_context("entry", show(&self.current))
-        }
+        name_place(e, true, &self.current)
     }
 
     fn entry(&mut self, entry: Entry) -> Result<()> {
