@@ -103,7 +103,7 @@ impl NetworkSpec {
     /// Checks what no type checks: subnets, MTU, reserved addresses.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) names the network, the part and the
+    /// [`ErrorKind::InvalidInput`] names the network, the part and the
     /// way out.
     pub fn validate(&self) -> Result<()> {
         let bad = |message: String| Error::invalid(message).with_context("network", self.name.as_str());
@@ -145,7 +145,7 @@ impl NetworkSpec {
     /// Whether `ip` can be handed to a workload, and the prefix length it gets.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when `ip` is outside the subnets,
+    /// [`ErrorKind::InvalidInput`] when `ip` is outside the subnets,
     /// a subnet's own address, its broadcast address, or reserved.
     pub fn assignable(&self, ip: IpAddr) -> Result<IpNet> {
         let bad = |message: String| Error::invalid(message).with_context("network", self.name.as_str());

@@ -1,0 +1,115 @@
+//! What cargo knows of this workspace.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The feature that marks a test target as needing root.
+pub(crate) const ROOT_TESTS: &str = "root-tests";
+
+/// The workspace, and all it is built from.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// Its folder.
+    pub(crate) root: PathBuf,
+    /// Where cargo builds.
+    pub(crate) target: PathBuf,
+    /// Every package of the lock file, as `cargo metadata` describes it.
+    pub(crate) packages: Vec<Value>,
+}
+
+/// A test target that needs root.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RootTest {
+    pub(crate) package: String,
+    pub(crate) target: String,
+}
+
+/// A `cargo` command, by the cargo that runs this.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+impl Project {
+    /// Asks cargo.
+    pub(crate) fn find() -> Result<Self, String> {
+        let output = cargo(&["metadata", "--format-version=1", "--locked", "--all-features"])
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .map_err(|e| format!("run cargo metadata: {e}"))?;
+        if !output.status.success() {
+            return Err(format!("cargo metadata: {}", output.status));
+        }
+        let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+        let path = |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or(format!("cargo metadata has no {key}"));
+        Ok(Self {
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+            packages: metadata["packages"].as_array().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The workspace's own packages.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Value> {
+        self.packages.iter().filter(|p| p["source"].is_null())
+    }
+
+    fn member(&self, name: &str) -> Option<&Value> {
+        self.members().find(|p| p["name"] == name)
+    }
+
+    /// The features of a member, less `default`.
+    pub(crate) fn features(&self, member: &str) -> Vec<String> {
+        let features = self.member(member).and_then(|p| p["features"].as_object());
+        features.into_iter().flatten().map(|(name, _)| name.clone()).filter(|n| n != "default").collect()
+    }
+
+    /// The example programs: the binaries of `pod-examples`.
+    pub(crate) fn examples(&self) -> Vec<String> {
+        targets(self.member("pod-examples"), "bin").map(|t| text(&t["name"])).collect()
+    }
+
+    /// Every test target that needs root, so that none can be forgotten.
+    pub(crate) fn root_tests(&self) -> Vec<RootTest> {
+        let mut found = Vec::new();
+        for package in self.members() {
+            for target in targets(Some(package), "test") {
+                let needs = target["required-features"].as_array();
+                if needs.is_some_and(|list| list.iter().any(|f| f == ROOT_TESTS)) {
+                    found.push(RootTest { package: text(&package["name"]), target: text(&target["name"]) });
+                }
+            }
+        }
+        found
+    }
+}
+
+fn targets<'a>(package: Option<&'a Value>, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    let all = package.and_then(|p| p["targets"].as_array()).into_iter().flatten();
+    all.filter(move |t| t["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == kind)))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_tests_are_found_by_their_feature() {
+        let package = serde_json::json!({
+            "name": "a", "source": null, "features": { "default": [], "x": [] },
+            "targets": [
+                { "name": "plain", "kind": ["test"] },
+                { "name": "root", "kind": ["test"], "required-features": ["root-tests"] },
+            ],
+        });
+        let project = Project { root: "/".into(), target: "/t".into(), packages: vec![package] };
+        assert_eq!(project.root_tests(), [RootTest { package: "a".into(), target: "root".into() }]);
+        assert_eq!(project.features("a"), ["x"]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Tier 2: real links and real workloads. Cargo runs as whoever called; its runner, this program, makes
+//! the namespaces and becomes root.
+
+use super::cargo;
+use crate::install;
+use crate::project::{Project, ROOT_TESTS};
+use crate::report::Report;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(super) fn run(project: &Project, report: &mut Report, install: bool, soak: bool) {
+    let ready = report.check("root", || install::as_root("true").map(drop))
+        && report.check("tools", || install::ensure(install::SYSTEM, install));
+    if !ready {
+        return;
+    }
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(e) => {
+            report.check("find this program", || Err(e.to_string()));
+            return;
+        }
+    };
+    let binaries = ["build", "--locked", "--package", "pod-cli", "--package", "pod-examples", "--bins"];
+    if !report.run("programs", &mut cargo(project, &binaries)) {
+        return;
+    }
+    let world = World { own, pod: project.target.join("debug/pod"), soak };
+    root_tests(project, report, &world);
+    examples(project, report, &world);
+    topology(project, report, &world);
+}
+
+/// How a program is run on real links.
+struct World {
+    own: PathBuf,
+    pod: PathBuf,
+    soak: bool,
+}
+
+impl World {
+    fn set(&self, command: &mut Command) {
+        command.env("POD_SHIM", &self.pod).env("XDG_CONFIG_HOME", "/nonexistent");
+        if self.soak {
+            command.env("POD_SOAK", "1");
+        }
+    }
+
+    /// A program in namespaces of its own.
+    fn isolated(&self, project: &Project, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.own);
+        command.args(["isolated", "--"]).arg(program).args(arguments).current_dir(&project.root);
+        super::scrub(&mut command);
+        self.set(&mut command);
+        command
+    }
+}
+
+/// Every test target that needs root.
+fn root_tests(project: &Project, report: &mut Report, world: &World) {
+    let tests = project.root_tests();
+    report.check("there are tests for root", || if tests.is_empty() { Err("none was found".into()) } else { Ok(()) });
+    let runner = format!("target.'cfg(unix)'.runner=[{:?}, 'isolated', '--']", world.own);
+    for test in tests {
+        let what = ["test", "--locked", "--package", &test.package, "--features", ROOT_TESTS, "--test", &test.target];
+        let mut command = cargo(project, &what);
+        command.args(["--config", &runner]);
+        world.set(&mut command);
+        report.run(&format!("{}: {}", test.package, test.target), &mut command);
+    }
+}
+
+/// Every example program, on the backend in memory and on the embedded engine.
+fn examples(project: &Project, report: &mut Report, world: &World) {
+    for example in project.examples() {
+        let program = project.target.join("debug").join(&example);
+        for backend in ["mem:", "local:"] {
+            let mut command = world.isolated(project, &program, &[backend]);
+            report.run(&format!("example {example} on {backend}"), &mut command);
+        }
+    }
+}
+
+/// The first commands that a newcomer runs.
+fn topology(project: &Project, report: &mut Report, world: &World) {
+    let file = "examples/two-vlans.yaml";
+    let script = "{ \"$POD_SHIM\" up \"$0\" && \"$POD_SHIM\" ps && \"$POD_SHIM\" up \"$0\"; }; code=$?
+        \"$POD_SHIM\" down \"$0\"; exit $((code | $?))";
+    let mut command = world.isolated(project, Path::new("/bin/sh"), &["-c", script, file]);
+    report.run(&format!("up and down: {file}"), &mut command);
+}
