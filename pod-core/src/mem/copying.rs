@@ -267,7 +267,10 @@ impl Receiver {
             };
             sized
                 .and_then(|()| self.dress(&mut fs, file.ino, &file.entry))
-                .and_then(|()| Ok(fs.node_mut(file.ino)?.mtime = file.entry.mtime))
+                .and_then(|()| {
+                    fs.node_mut(file.ino)?.mtime = file.entry.mtime;
+                    Ok(())
+                })
                 .and_then(|()| {
                     let (dir, name) = self.place(&mut fs, &file.entry.path)?;
                     let there = fs.child(dir, &name)?;

@@ -148,11 +148,6 @@ impl Machine {
         self.lock().procs.values().cloned().collect()
     }
 
-    /// When the command was last started.
-    pub(super) fn started(&self) -> Option<jiff::Timestamp> {
-        self.lock().workload.started
-    }
-
     /// Takes a new process in.
     pub(super) fn add_proc(&self, make: impl FnOnce(u32) -> Arc<Proc>) -> Result<Arc<Proc>, String> {
         let mut state = self.lock();

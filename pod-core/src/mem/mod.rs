@@ -60,6 +60,7 @@ mod plane;
 mod process;
 mod program;
 mod programs;
+mod shell;
 mod stdio;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,7 @@ impl Shared {
     fn new(uri: BackendUri) -> Arc<Self> {
         let programs = Programs::default();
         programs::register(&programs);
+        shell::register(&programs);
         let settings = Settings {
             images: ["host", "mem"].map(|i| (i.to_owned(), MemImage::default())).into(),
             ..Settings::default()

@@ -49,9 +49,8 @@ pub(super) struct Proc {
     pub(super) parent: u32,
     /// What it belongs to: 0 is the workload's own command, any other an exec.
     pub(super) group: u64,
-    pub(super) argv: Vec<Vec<u8>>,
+    argv: Mutex<Vec<Vec<u8>>>,
     pub(super) cred: Cred,
-    pub(super) started: jiff::Timestamp,
     signals: Mutex<Signals>,
     /// The signal that ends it.
     fatal: watch::Sender<Option<u8>>,
@@ -121,6 +120,21 @@ impl Proc {
 
     fn ignored(&self) -> SignalSet {
         locked(&self.signals).ignored
+    }
+
+    /// What it runs.
+    pub(super) fn argv(&self) -> Vec<Vec<u8>> {
+        locked(&self.argv).clone()
+    }
+
+    /// It runs something else from now on.
+    pub(super) fn rename(&self, argv: &[Vec<u8>]) {
+        *locked(&self.argv) = argv.to_vec();
+    }
+
+    /// Whether a signal is about to end it.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.fatal.borrow().is_some()
     }
 
     /// How it ended, if it did.
@@ -226,7 +240,7 @@ pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<Ino, Launc
 }
 
 /// Finds the program, following `#!` lines; the argv is changed as execve(2) does for a script.
-fn resolve(machine: &Machine, launch: &mut Launch) -> Result<Program, LaunchError> {
+pub(super) fn resolve(machine: &Machine, launch: &mut Launch) -> Result<Program, LaunchError> {
     for _ in 0..5 {
         let ino = find_file(machine, launch)?;
         let mut head = [0u8; 256];
@@ -292,9 +306,8 @@ fn admit(
                 pid,
                 parent: launch.parent,
                 group: launch.group,
-                argv: launch.argv.clone(),
+                argv: Mutex::new(launch.argv.clone()),
                 cred: launch.cred,
-                started: jiff::Timestamp::now(),
                 signals: Mutex::new(Signals { ignored, caught: SignalSet::default(), sender }),
                 fatal: watch::Sender::new(None),
                 done: watch::Sender::new(None),

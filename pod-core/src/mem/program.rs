@@ -251,7 +251,39 @@ impl ProgramContext {
 
     /// Lets others run: makes a long loop killable.
     pub async fn checkpoint(&self) {
+        if self.proc.is_doomed() {
+            std::future::pending::<()>().await;
+        }
         tokio::task::consume_budget().await;
+    }
+
+    /// A context for another program in the same process, which shares these streams.
+    pub(super) fn within(
+        &self,
+        argv: Vec<Vec<u8>>,
+        stdin: &ProgramInput,
+        stdout: &ProgramOutput,
+        stderr: &ProgramOutput,
+    ) -> Self {
+        let launch = Launch { argv, ..self.launch.clone() };
+        Self {
+            stdin: stdin.clone(),
+            stdout: stdout.clone(),
+            stderr: stderr.clone(),
+            launch,
+            machine: self.machine.clone(),
+            proc: self.proc.clone(),
+            signals: mpsc::unbounded_channel().1,
+        }
+    }
+
+    /// The context of what takes this program's place: its signals go there.
+    pub(super) fn become_program(&mut self, launch: Launch) -> Self {
+        let signals = std::mem::replace(&mut self.signals, mpsc::unbounded_channel().1);
+        self.stdin = ProgramInput(Source::Empty);
+        self.stdout = ProgramOutput(Sink::Null);
+        self.stderr = ProgramOutput(Sink::Null);
+        Self::new(self.machine.clone(), self.proc.clone(), launch, signals)
     }
 
     /// Copies a stream to stdout until its end.

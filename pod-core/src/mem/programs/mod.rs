@@ -2,7 +2,7 @@
 //! here, and fails on any other: nothing is passed over.
 
 mod files;
-mod process;
+pub(super) mod process;
 mod text;
 
 use super::program::{Program, ProgramContext, Programs};
@@ -17,7 +17,7 @@ pub(super) fn register(programs: &Programs) {
 
 pub(super) const OK: ExitStatus = ExitStatus::Exited(0);
 
-fn add<F, Fut>(programs: &Programs, name: &str, program: F)
+pub(super) fn add<F, Fut>(programs: &Programs, name: &str, program: F)
 where
     F: Fn(ProgramContext) -> Fut + Send + Sync + 'static,
     Fut: std::future::Future<Output = ExitStatus> + Send + 'static,
@@ -41,13 +41,12 @@ async fn print(mut cx: ProgramContext, bytes: impl AsRef<[u8]> + Send) -> ExitSt
     }
 }
 
+/// Options with their values, and operands.
+type Parsed = (Vec<(char, Vec<u8>)>, Vec<Vec<u8>>);
+
 /// Splits leading options from operands: `-abc` is three, `--` ends them. Options in `with_value` take
 /// the rest of the word or the next one.
-pub(super) fn options(
-    args: &[Vec<u8>],
-    flags: &str,
-    with_value: &str,
-) -> Result<(Vec<(char, Vec<u8>)>, Vec<Vec<u8>>), String> {
+pub(super) fn options(args: &[Vec<u8>], flags: &str, with_value: &str) -> Result<Parsed, String> {
     let mut found = Vec::new();
     let mut rest = args.iter();
     let mut operands = Vec::new();

@@ -147,13 +147,8 @@ async fn uname(mut cx: ProgramContext) -> ExitStatus {
 }
 
 /// `kill [-SIGNAL | -s SIGNAL] PID…`; 0 as a signal asks whether the process is there.
-async fn kill(cx: ProgramContext) -> ExitStatus {
+async fn kill(mut cx: ProgramContext) -> ExitStatus {
     let args = cx.args();
-    kill_with(cx, args).await
-}
-
-/// As [`kill`], with these arguments: the shell's own.
-pub(in crate::mem) async fn kill_with(mut cx: ProgramContext, args: Vec<String>) -> ExitStatus {
     match send_signals(&cx, &args) {
         Ok(()) => OK,
         Err(why) => cx.fail(1, why).await,
@@ -199,7 +194,7 @@ pub(in crate::mem) fn send_signals(cx: &ProgramContext, args: &[String]) -> Resu
 async fn ps(cx: ProgramContext) -> ExitStatus {
     let mut out = String::from("PID PPID UID STAT COMMAND\n");
     for proc in cx.machine.procs() {
-        let argv: Vec<_> = proc.argv.iter().map(|a| String::from_utf8_lossy(a)).collect();
+        let argv: Vec<_> = proc.argv().iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
         let state = if proc.is_stopped() { 'T' } else { 'S' };
         // Writing to a String can't fail.
         let _ = writeln!(out, "{} {} {} {state} {}", proc.pid, proc.parent, proc.cred.uid, argv.join(" "));
