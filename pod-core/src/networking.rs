@@ -800,8 +800,8 @@ pub trait Networking: fmt::Debug + Send + Sync + 'static {
     /// As the platform says.
     async fn attachments(&self, filter: AttachmentFilter) -> Result<Vec<Attachment>>;
 
-    /// Cuts the workloads of a network off from each other, or joins them again. Needs
-    /// `network.isolate`.
+    /// Cuts the workloads of a network off from each other, or joins them again; from then on
+    /// [`list`](Self::list) gives the spec with `isolated` so. Needs `network.isolate`.
     ///
     /// # Errors
     /// `NotFound`. What can't be enforced is an error, or said in the report; never passed over.

@@ -296,7 +296,7 @@ impl Networking for MemNetworking {
         let networks = &mut world.networks;
         networks.record(&request.network)?;
         if let Some(record) = networks.records.get_mut(&request.network) {
-            record.isolated = request.isolated;
+            record.spec.isolated = request.isolated;
         }
         if let Some(segment) = networks.plane.segments.get_mut(&request.network) {
             segment.isolated = request.isolated;

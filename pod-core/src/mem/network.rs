@@ -14,7 +14,6 @@ use std::net::IpAddr;
 pub(super) struct Record {
     pub(super) spec: NetworkSpec,
     id: String,
-    pub(super) isolated: bool,
     pub(super) policy: Option<PolicySpec>,
 }
 
@@ -106,7 +105,7 @@ impl Networks {
         let id = format!("segment-{}", self.made);
         let segment = Segment { vlan: spec.vlan, isolated: spec.isolated, policy: None };
         self.plane.segments.insert(spec.name.clone(), segment);
-        let record = Record { spec: spec.clone(), id: id.clone(), isolated: spec.isolated, policy: None };
+        let record = Record { spec: spec.clone(), id: id.clone(), policy: None };
         self.records.insert(spec.name.clone(), record);
         Ok(CreateNetworkOutcome::Created(Network::new(spec, id, 0)))
     }
@@ -342,7 +341,7 @@ impl Networks {
             let tag = |v: Option<crate::VlanId>| v.map_or("untagged".into(), |v| format!("VLAN {v}"));
             find(&record.id, tag(record.spec.vlan), tag(segment.vlan));
             let apart = |isolated: bool| if isolated { "isolated" } else { "not isolated" }.to_owned();
-            find(&record.id, apart(record.isolated), apart(segment.isolated));
+            find(&record.id, apart(record.spec.isolated), apart(segment.isolated));
             let rules = |p: &Option<PolicySpec>| {
                 p.as_ref().map_or("no rules".into(), |p| format!("{} rules: {p:?}", p.rules.len()))
             };
