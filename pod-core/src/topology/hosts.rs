@@ -51,7 +51,7 @@ pub(super) async fn update(backend: &dyn Backend, workload: &WorkloadName, made:
     // Where the file is a mount of its own, no copy can put another in its place.
     overwrite(connection.as_ref(), capabilities, &after).await.map_err(|e| match copied {
         Ok(()) => e,
-        Err(first) => e.with_context("the copy before it failed", first.to_string()),
+        Err(first) => first.with_context("and a shell could not write it", e.to_string()),
     })?;
     if current(&read(connection.as_ref(), capabilities).await?, made) == *wanted {
         return Ok(());

@@ -16,8 +16,9 @@ const WIDEST_TABLE: usize = 20;
 pub enum Measured {
     /// The target answered after this long.
     Reached(Duration),
-    /// No address of the target answered, by any interface of the prober, while the same prober
-    /// reached another target and the target answered itself.
+    /// No address of the target answered, by any interface of the prober, while there was a control:
+    /// the same prober reached another, and the target answered itself (see
+    /// [`Deployment::verify`](super::Deployment::verify)).
     Blocked,
     /// There is no proof either way: the reason.
     Unknown(String),

@@ -72,6 +72,8 @@ mod probes;
 mod probes_tests;
 mod progress;
 mod run;
+#[cfg(test)]
+mod tests;
 mod up;
 mod validate;
 mod verify;

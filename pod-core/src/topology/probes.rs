@@ -38,7 +38,16 @@ pub(super) struct Ask {
     pub(super) again: bool,
 }
 
+/// Whether an attachment has an address of the family of `ip`.
+fn speaks(attachment: &Attachment, ip: IpAddr) -> bool {
+    attachment.ips.iter().any(|own| own.addr().is_ipv4() == ip.is_ipv4())
+}
+
 impl Node {
+    pub(super) fn is_on(&self, network: &NetworkName) -> bool {
+        self.attachments.iter().any(|a| a.network == *network)
+    }
+
     /// Whether an address is its own, on whatever network: then it answers itself.
     fn holds(&self, ip: IpAddr) -> bool {
         self.attachments.iter().flat_map(|a| &a.ips).any(|own| own.addr() == ip)
@@ -125,13 +134,17 @@ impl Deployment {
                             if from.holds(ip) {
                                 others.insert(&from.name);
                             }
+                            let must = here
+                                && expect == Expect::Reached
+                                && !isolated.contains(&mine.network)
+                                && speaks(mine, ip);
                             list.push(Ask {
                                 target: t,
                                 ip,
                                 by: Some((mine.network.clone(), mine.interface.clone())),
                                 others: others.into_iter().cloned().collect(),
-                                must: here && expect == Expect::Reached && !isolated.contains(&mine.network),
-                                again: expect == Expect::Reached,
+                                must,
+                                again: must || (expect == Expect::Reached && !here),
                             });
                         }
                     }
@@ -144,18 +157,31 @@ impl Deployment {
 }
 
 impl Survey {
+    /// Those whom the file gives no one to reach: no answer can prove that their questions go out.
+    pub(super) fn lonely(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|f| {
+            let others = (0..self.nodes.len()).filter(|t| t != f);
+            others.map(|t| self.expected.get(&(*f, t))).all(|e| e != Some(&Expect::Reached))
+        })
+    }
+
     /// The matrix that the outcomes prove, and the addresses that are silent though their workload is
-    /// reached by another.
-    pub(super) fn judge(&self, outcomes: &[Vec<ProbeOutcome>]) -> (Matrix, Vec<Finding>) {
+    /// reached by another. `sound` are the workloads whose interfaces a backend read back and found as
+    /// they should be.
+    pub(super) fn judge(&self, outcomes: &[Vec<ProbeOutcome>], sound: &BTreeSet<usize>) -> (Matrix, Vec<Finding>) {
         // Who answered where, no matter whom.
         let mut alive: BTreeSet<(usize, IpAddr)> = BTreeSet::new();
-        // Who reached someone it may reach.
+        // Whose questions go out: it reached another.
         let mut probing = vec![false; self.nodes.len()];
         for (f, (asks, outcomes)) in self.asks.iter().zip(outcomes).enumerate() {
             for (ask, _) in asks.iter().zip(outcomes).filter(|(a, o)| o.reached() && a.others.is_empty()) {
                 alive.insert((ask.target, ask.ip));
-                probing[f] |= self.expected.get(&(f, ask.target)) == Some(&Expect::Reached);
+                probing[f] |= ask.target != f;
             }
+        }
+        for f in self.lonely() {
+            let mut own = self.asks[f].iter().filter(|a| a.target == f).peekable();
+            probing[f] |= sound.contains(&f) && own.peek().is_some() && own.all(|a| alive.contains(&(f, a.ip)));
         }
         let mut cells = Vec::new();
         let mut findings = Vec::new();
@@ -221,10 +247,7 @@ impl Survey {
             return Measured::Unknown(why.clone());
         }
         if !probing {
-            return Measured::Unknown(format!(
-                "no answer, and no control: {} reached no workload that it should reach",
-                from.name
-            ));
+            return Measured::Unknown(format!("no answer, and no control: {} reached no other workload", from.name));
         }
         if let Some((ask, _)) = pairs.iter().find(|(a, _)| !alive.contains(&(t, a.ip))) {
             return Measured::Unknown(format!(

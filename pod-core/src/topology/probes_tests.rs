@@ -7,6 +7,7 @@ use crate::{
     Attachment, Finding, IfName, LABEL_TOPOLOGY, MacAddr, NetworkName, ProbeOutcome, ProbeTarget, State, Workload,
     WorkloadName, WorkloadSpec,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn name(n: &str) -> WorkloadName {
@@ -52,7 +53,7 @@ fn judge_with(survey: &Survey, answers: impl Fn(&str, &ProbeTarget) -> ProbeOutc
         asks.iter().map(|a| answers(node.name.as_str(), &a.probe())).collect()
     };
     let outcomes: Vec<Vec<ProbeOutcome>> = survey.nodes.iter().zip(&survey.asks).map(ask).collect();
-    survey.judge(&outcomes)
+    survey.judge(&outcomes, &BTreeSet::new())
 }
 
 fn unknown<'a>(matrix: &'a Matrix, from: &str, to: &str) -> &'a str {
@@ -102,7 +103,7 @@ fn a_prober_that_reaches_no_one_proves_nothing() {
         _ => by_colour(from, to),
     });
     assert!(!matrix.ok());
-    assert_eq!(unknown(&matrix, "a1", "b1"), "no answer, and no control: a1 reached no workload that it should reach");
+    assert_eq!(unknown(&matrix, "a1", "b1"), "no answer, and no control: a1 reached no other workload");
     assert!(unknown(&matrix, "a1", "a2").starts_with("no answer, and no control"));
     assert_eq!(measured(&matrix, "b1", "a1"), Measured::Blocked, "b1 reached b2, and a2 reached a1");
 }
@@ -225,4 +226,28 @@ fn without_an_interface_or_address_nothing_is_known() {
     let (matrix, _) = judge(&survey, |_, _| true);
     assert_eq!(unknown(&matrix, "a1", "a2"), "a1 has no interface to ask by");
     assert_eq!(unknown(&matrix, "a2", "a1"), "a1 has no address to ask");
+}
+
+#[test]
+fn the_read_back_stands_in_for_who_has_no_one_to_reach() {
+    let file = "networks: { n: { subnet: 10.0.0.0/24 }, m: { subnet: 10.0.0.0/24 } }\n\
+                workloads: { a: { networks: [n] }, b: { networks: { m: { ip: 10.0.0.9 } } } }";
+    let survey = survey(file, found(&[("a", &["eth0 n 10.0.0.1"]), ("b", &["eth0 m 10.0.0.9"])]));
+    assert_eq!(survey.lonely().collect::<Vec<_>>(), [0, 1]);
+    let outcomes = |own: bool| -> Vec<Vec<ProbeOutcome>> {
+        let answer = |a: &super::probes::Ask| match a.probe().interface {
+            None if own => ProbeOutcome::Reached(Duration::ZERO),
+            _ => ProbeOutcome::NoAnswer,
+        };
+        survey.asks.iter().map(|asks| asks.iter().map(answer).collect()).collect()
+    };
+    let (matrix, _) = survey.judge(&outcomes(true), &BTreeSet::from([0, 1]));
+    assert!(matrix.ok(), "{matrix}");
+    let (matrix, _) = survey.judge(&outcomes(true), &BTreeSet::from([0]));
+    assert_eq!(measured(&matrix, "a", "b"), Measured::Blocked);
+    assert!(unknown(&matrix, "b", "a").contains("no control: b reached no other workload"));
+    let (matrix, _) = survey.judge(&outcomes(false), &BTreeSet::from([0, 1]));
+    assert!(unknown(&matrix, "a", "b").contains("no control: a reached no other workload"));
+    // Who has someone to reach must reach someone.
+    assert_eq!(self::survey(TWO, four()).lonely().count(), 0);
 }

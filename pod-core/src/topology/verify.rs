@@ -1,11 +1,12 @@
 //! Proves that a topology is as its file says.
 
 use super::deployment::{Deployment, Found};
-use super::probes::{ROUNDS, Survey, unasked};
+use super::probes::{Node, ROUNDS, Survey, unasked};
 use super::run::{OnFailure, Task, gather, run};
 use super::{Matrix, Progress};
 use crate::{Capability, Error, Finding, ProbeOutcome, ProbeRequest, ProbeTarget, Result, ResultExt, VerifyRequest};
 use futures_util::{StreamExt, stream};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -58,9 +59,10 @@ impl Deployment {
     /// every ordered pair of workloads: all at once, so that a hundred workloads take seconds. Changes
     /// nothing.
     ///
-    /// A pair counts as blocked only with a control: the same prober reached a workload it should
-    /// reach, and the target answered someone, if only itself. Without one it is unknown, with the
-    /// reason.
+    /// A pair counts as blocked only with a control: the same prober reached another workload, and the
+    /// target answered someone, if only itself. For a prober whom the file gives no one to reach, its own
+    /// answer and the backend's read-back of its interfaces stand in, and a note says so. Without a
+    /// control the pair is unknown, with the reason.
     ///
     /// # Errors
     /// As [`plan`](Self::plan). What differs is in the result, not an error.
@@ -76,10 +78,31 @@ impl Deployment {
         let mut notes = Vec::new();
         let checked = self.read_back(&found, &mut findings, &mut notes, progress).await.operation("verify")?;
         let survey = self.survey(&found);
+        let sound = self.sound(&survey, &findings);
         let outcomes = self.ask(&survey, progress).await;
-        let (matrix, silent) = survey.judge(&outcomes);
+        let (matrix, silent) = survey.judge(&outcomes, &sound);
         findings.extend(silent);
+        for lonely in survey.lonely().filter(|f| sound.contains(f)) {
+            notes.push(format!(
+                "the file gives {} no one to reach: that it is cut off rests on its own answer and on the read-back of \
+                 its interfaces",
+                survey.nodes[lonely].name
+            ));
+        }
         Ok(Verification { matrix, findings, checked, notes, elapsed: begun.elapsed() })
+    }
+
+    /// The workloads whose interfaces a backend read back without a finding about them or their networks.
+    fn sound(&self, survey: &Survey, findings: &[Finding]) -> BTreeSet<usize> {
+        let is_sound = |node: &Node| {
+            let about = |f: &&Finding| match (&f.workload, &f.network) {
+                (Some(workload), _) => *workload == node.name,
+                (None, Some(network)) => node.is_on(network),
+                (None, None) => false,
+            };
+            self.sites[node.site].has(Capability::Verify) && !findings.iter().any(|f| about(&f))
+        };
+        survey.nodes.iter().enumerate().filter(|(_, n)| is_sound(n)).map(|(i, _)| i).collect()
     }
 
     /// Lets the backends compare; gives how much they did.
