@@ -20,8 +20,8 @@ pub trait Defaults: Sized {
 
 impl Defaults for Registry {
     fn with_defaults() -> Self {
-        #[allow(unused_mut, reason = "no backend of this build may be for this platform")]
         let mut registry = Self::new();
+        pod_core::mem::register(&mut registry);
         #[cfg(all(feature = "local", target_os = "linux"))]
         pod_local::register(&mut registry);
         registry

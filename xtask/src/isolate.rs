@@ -96,13 +96,16 @@ fn mounts(folder: &Path) -> Vec<PathBuf> {
     places.filter(|p| p.starts_with(folder)).collect()
 }
 
-/// The files beneath a folder, but for the engine's own journal and locks, which no workload owns.
+/// What the engine keeps of this boot that belongs to no workload: its journal, and what the kernel can.
+const OWN: &[&str] = &["run/events", "run/kernel.json"];
+
+/// The files beneath a folder, but for the engine's own.
 fn files(folder: &Path, left: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             files(&path, left);
-        } else if !path.ends_with("run/events") {
+        } else if !OWN.iter().any(|own| path.ends_with(own)) {
             left.push(format!("file {}", path.display()));
         }
     }
