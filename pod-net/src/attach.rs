@@ -1,16 +1,22 @@
 //! Attachments: a workload's interface on a network, made, read back, restored and removed.
 
+use crate::allocate::Taken;
+use crate::bridge_vlan;
+use crate::compare::{Comparison, port_vlans};
 use crate::host::{HostNet, Inner, Sandbox};
-use crate::link::{self, Link, Peer, PortVlans};
+use crate::link::{self, Link, Peer};
 use crate::netlink::{Answer, Netlink, Request};
 use crate::netns::{LOOPBACK, Netns};
-use crate::store::{AttachmentRecord, NetworkRecord};
+use crate::store::{AttachmentRecord, NetworkRecord, Store};
 use crate::{address, check};
 use pod_core::{
-    AttachMode, Attachment, AttachmentFilter, AttachmentSpec, DetachOutcome, Error, ErrorKind, NetworkName, Result,
-    ResultExt, WorkloadName,
+    AttachMode, Attachment, AttachmentFilter, AttachmentSpec, DetachOutcome, Error, ErrorKind, IfName, MacAddr,
+    NetworkName, NetworkSpec, Result, ResultExt, VlanId, WorkloadName,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 impl HostNet {
     /// Attaches a workload to a network and reads the attachment back from inside it. Twice the same:
@@ -115,10 +121,18 @@ impl Inner {
             self.realize(&network, &record, inside)?;
             return Ok(Attached::Before(record.attachment));
         }
+        let port = self.name("pv", &[sandbox.workload.as_str(), spec.network.as_str()])?;
+        if let Some(netns) = self.existing_netns()? {
+            // a port that no record stands for is what is left when records are lost
+            netns.netlink()?.remove_link(port.as_str())?;
+        }
         let (network, record) = {
             let _lock = self.store.lock()?;
             let network = self.network(&spec.network)?;
-            let record = self.allocate(&network, sandbox, spec, inside)?;
+            let records = self.store.attachments_of(&sandbox.workload)?;
+            let taken = InUse { store: &self.store, records, inside: inside.netlink.links()? };
+            let attachment = self.allocate(&network, &sandbox.workload, spec, &taken)?;
+            let record = AttachmentRecord { spec: spec.clone(), attachment, port, netns: sandbox.netns.clone() };
             self.store.put_attachment(&record)?;
             (network, record)
         };
@@ -160,7 +174,10 @@ impl Inner {
                 self.undo(&record)?;
                 DetachOutcome::Detached
             }
-            None => DetachOutcome::AlreadyDetached,
+            None => {
+                self.store.drop_index(network, workload)?;
+                DetachOutcome::AlreadyDetached
+            }
         };
         lock.remove_if_empty()?;
         Ok(outcome)
@@ -168,6 +185,11 @@ impl Inner {
 
     fn restore(&self, sandbox: &Sandbox) -> Result<Vec<Attachment>> {
         let Some(_lock) = self.store.lock_attached(&sandbox.workload)? else { return Ok(Vec::new()) };
+        self.restore_locked(sandbox)
+    }
+
+    /// Makes a workload's recorded attachments again. The caller holds the workload's lock.
+    pub(crate) fn restore_locked(&self, sandbox: &Sandbox) -> Result<Vec<Attachment>> {
         let mut records = self.store.attachments_of(&sandbox.workload)?;
         if records.is_empty() {
             return Ok(Vec::new());
@@ -209,30 +231,27 @@ impl Inner {
         };
         let (outside, bridge) = self.bridge(network)?;
         if let Some(port) = outside.link(record.port.as_str())? {
-            if check::read_back(network, record, bridge, &outside, &inside.netlink)?.is_empty() {
+            if read_back(network, record, bridge, &outside, &inside.netlink)?.findings.is_empty() {
                 return Ok(());
             }
             // what a broken-off call left, or what someone changed: made anew
             outside.remove_link(&port.name)?;
         }
         if let Some(other) = inside.netlink.link(a.interface.as_str())? {
-            return Err(about(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "the workload has another interface of that name{}",
-                    other.kind.map(|k| format!(", a {k}")).unwrap_or_default()
-                ),
-            )));
+            let kind = other.kind.map(|k| format!(", a {k}")).unwrap_or_default();
+            let message = format!("the workload has another interface of that name{kind}");
+            return Err(about(Error::new(ErrorKind::Conflict, message)));
         }
         self.wire(network, record, bridge, &outside, inside).map_err(about)?;
-        let differences = check::read_back(network, record, bridge, &outside, &inside.netlink)?;
-        if let Some(first) = differences.first() {
-            return Err(about(
+        wait_for_carrier(record, &outside, &inside.netlink)?;
+        let seen = read_back(network, record, bridge, &outside, &inside.netlink)?;
+        match seen.findings.first() {
+            None => Ok(()),
+            Some(first) => Err(about(
                 Error::new(ErrorKind::Integrity, "the attachment that was made is not what was asked for")
                     .with_context("found", first.to_string()),
-            ));
+            )),
         }
-        Ok(())
     }
 
     /// Makes the veth pair and sets both ends.
@@ -255,53 +274,155 @@ impl Inner {
         done(answers.next(), "make the virtual Ethernet pair")?;
         let port = found(answers.next(), "look at the bridge port")?;
         if fenced {
-            let mut requests = Vec::new();
-            let mut doing = Vec::new();
+            let mut fence = Steps::default();
             if network.spec.isolated {
-                requests.push(link::isolate(port.index, true));
-                doing.push("isolate the bridge port");
+                fence.add(link::isolate(port.index, true), "isolate the bridge port");
             }
             if let Some(vlans) = port_vlans(network, &a.mode) {
-                requests.push(link::port_vlans(port.index, &vlans));
-                doing.push("put the bridge port into its VLANs");
+                fence.add(bridge_vlan::join(port.index, &vlans), "put the bridge port into its VLANs");
             }
-            requests.push(Request::plain(RouteNetlinkMessage::SetLink(link::up(port.index))));
-            doing.push("bring the bridge port up");
-            for (answer, doing) in outside.batch(requests)?.into_iter().zip(doing) {
-                done(Some(answer), doing)?;
-            }
+            fence.take(outside)?;
+            let up = Request::plain(RouteNetlinkMessage::SetLink(link::up(port.index)));
+            done(Some(outside.request(up)?), "bring the bridge port up")?;
         }
         let interface = inside
             .netlink
             .link(a.interface.as_str())?
             .ok_or_else(|| Error::new(ErrorKind::Integrity, "the interface did not arrive in the workload"))?;
-        let mut requests = vec![
-            Request::plain(RouteNetlinkMessage::SetLink(link::up(LOOPBACK))),
-            Request::plain(RouteNetlinkMessage::SetLink(link::up(interface.index))),
-        ];
-        let mut doing = vec!["bring lo up".to_owned(), "bring the interface up".to_owned()];
-        for ip in &a.ips {
-            requests.push(address::add(interface.index, *ip));
-            doing.push(format!("add the address {ip}"));
+        let up = |index| Request::plain(RouteNetlinkMessage::SetLink(link::up(index)));
+        let mut steps = Steps::default();
+        steps.add(up(LOOPBACK), "bring lo up");
+        steps.add(up(interface.index), "bring the interface up");
+        let carrier = match &a.mode {
+            AttachMode::Trunk(ids) => {
+                for id in ids {
+                    let name = sub_interface(&a.interface, *id)?;
+                    let made = link::vlan(name.as_str(), interface.index, id.get(), None, None);
+                    steps.add(made, format!("make the tagged sub-interface {name}"));
+                }
+                std::mem::take(&mut steps).take(&inside.netlink)?;
+                let mut carrier = None;
+                for id in ids {
+                    let name = sub_interface(&a.interface, *id)?;
+                    let made =
+                        found(Some(inside.netlink.request(link::get(name.as_str()))?), "look at the sub-interface")?;
+                    steps.add(up(made.index), format!("bring {name} up"));
+                    if a.vlan == Some(*id) {
+                        carrier = Some(made.index);
+                    }
+                }
+                carrier
+            }
+            _ => Some(interface.index),
+        };
+        if let Some(carrier) = carrier {
+            for ip in &a.ips {
+                steps.add(address::add(carrier, *ip), format!("add the address {ip}"));
+            }
+            for route in &a.routes {
+                steps.add(address::add_route(carrier, route), format!("add the route to {}", route.to));
+            }
         }
-        for route in &a.routes {
-            requests.push(address::add_route(interface.index, route));
-            doing.push(format!("add the route to {}", route.to));
-        }
-        for (answer, doing) in inside.netlink.batch(requests)?.into_iter().zip(doing) {
+        steps.take(&inside.netlink)
+    }
+}
+
+/// Requests that are sent together, and what each does.
+#[derive(Debug, Default)]
+struct Steps {
+    requests: Vec<Request>,
+    doing: Vec<String>,
+}
+
+impl Steps {
+    fn add(&mut self, request: Request, doing: impl Into<String>) {
+        self.requests.push(request);
+        self.doing.push(doing.into());
+    }
+
+    /// Carries them out; the first that failed is the error.
+    fn take(self, netlink: &Netlink) -> Result<()> {
+        for (answer, doing) in netlink.batch(self.requests)?.into_iter().zip(self.doing) {
             done(Some(answer), doing)?;
         }
         Ok(())
     }
 }
 
-/// The VLANs of an attachment's port; `None` on a plain bridge.
-pub(crate) fn port_vlans(network: &NetworkRecord, mode: &AttachMode) -> Option<PortVlans> {
-    let pvid = network.pvid?;
-    Some(match mode {
-        AttachMode::Trunk(ids) => PortVlans { untagged: None, tagged: ids.iter().map(|id| id.get()).collect() },
-        _ => PortVlans { untagged: Some(pvid), tagged: Vec::new() },
-    })
+/// The name of a trunk's tagged sub-interface in the workload.
+pub(crate) fn sub_interface(interface: &IfName, id: VlanId) -> Result<IfName> {
+    IfName::new(format!("{interface}.{id}"))
+        .map_err(|e| e.with_hint("a trunk's sub-interfaces are named INTERFACE.VID: choose a shorter interface name"))
+}
+
+/// Waits until frames pass both ends: the kernel notices a moment after both are up, on a thread of
+/// its own. What never comes up is for the read-back to tell.
+fn wait_for_carrier(record: &AttachmentRecord, outside: &Netlink, inside: &Netlink) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let up = |link: Option<Link>| link.is_none_or(|l| l.state.is_up());
+        if up(outside.link(record.port.as_str())?) && up(inside.link(record.attachment.interface.as_str())?) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Compares one attachment with what is there, on both sides.
+fn read_back(
+    network: &NetworkRecord,
+    record: &AttachmentRecord,
+    bridge: u32,
+    outside: &Netlink,
+    inside: &Netlink,
+) -> Result<Comparison> {
+    let mut seen = Comparison::default();
+    let port = outside.link(record.port.as_str())?;
+    let vlans = match (&port, network.pvid) {
+        (Some(port), Some(_)) => outside.port_vlans(port.index)?.remove(&port.index).unwrap_or_default(),
+        _ => bridge_vlan::PortVlans::default(),
+    };
+    let name_of = |index| if index == bridge { network.bridge.to_string() } else { format!("link {index}") };
+    seen.port(network, record, port.as_ref(), &vlans, name_of);
+    seen.inside(record, inside, port.map(|p| p.index))?;
+    Ok(seen)
+}
+
+/// What is taken on this host: by records, and by the links in the workload's namespace.
+#[derive(Debug)]
+struct InUse<'a> {
+    store: &'a Store,
+    /// The workload's attachments.
+    records: Vec<AttachmentRecord>,
+    /// The links in its namespace.
+    inside: Vec<Link>,
+}
+
+impl Taken for InUse<'_> {
+    fn ip(&self, network: &NetworkSpec, ip: IpAddr) -> Result<Option<WorkloadName>> {
+        self.store.holder_of_ip(&network.name, ip)
+    }
+
+    fn ips(&self, network: &NetworkSpec) -> Result<HashSet<IpAddr>> {
+        self.store.claimed_ips(&network.name)
+    }
+
+    fn mac(&self, network: &NetworkSpec, mac: MacAddr) -> Result<Option<WorkloadName>> {
+        self.store.holder_of_mac(&network.name, mac)
+    }
+
+    fn interface(&self, _workload: &WorkloadName, name: &str) -> Result<Option<String>> {
+        if let Some(record) = self.records.iter().find(|r| r.attachment.interface.as_str() == name) {
+            return Ok(Some(format!("the attachment to {}", record.attachment.network)));
+        }
+        let link = self.inside.iter().find(|l| l.name == name);
+        Ok(link.map(|l| format!("an interface of kind {}", l.kind.as_deref().unwrap_or("unknown"))))
+    }
 }
 
 /// A workload's namespace, and a socket in it.
@@ -319,7 +440,8 @@ impl Inside {
     }
 }
 
-fn done(answer: Option<Answer>, doing: impl Into<String>) -> Result<()> {
+/// Takes an answer for done.
+pub(crate) fn done(answer: Option<Answer>, doing: impl Into<String>) -> Result<()> {
     match answer {
         Some(Ok(_)) => Ok(()),
         Some(Err(refusal)) => Err(refusal.into_error(doing)),
@@ -327,7 +449,8 @@ fn done(answer: Option<Answer>, doing: impl Into<String>) -> Result<()> {
     }
 }
 
-fn found(answer: Option<Answer>, doing: &str) -> Result<Link> {
+/// The link in an answer.
+pub(crate) fn found(answer: Option<Answer>, doing: &str) -> Result<Link> {
     match answer {
         Some(Ok(messages)) => messages
             .into_iter()

@@ -166,13 +166,18 @@ impl Inner {
     pub(crate) fn bridge(&self, network: &NetworkRecord) -> Result<(Netlink, u32)> {
         if let Some(netns) = self.existing_netns()? {
             let netlink = netns.netlink()?;
-            if let Some(bridge) = netlink.link(network.bridge.as_str())? {
+            let joined = match &network.uplink_port {
+                Some(port) => netlink.link(port.as_str())?.is_some(),
+                None => true,
+            };
+            if joined && let Some(bridge) = netlink.link(network.bridge.as_str())? {
                 return Ok((netlink, bridge.index));
             }
         }
         let _lock = self.store.lock()?;
         let netlink = self.make_netns()?;
         let index = self.make_bridge(&netlink, network)?;
+        self.make_uplink(&netlink, network, index)?;
         Ok((netlink, index))
     }
 
@@ -180,7 +185,7 @@ impl Inner {
     pub(crate) fn make_bridge(&self, netlink: &Netlink, network: &NetworkRecord) -> Result<u32> {
         let name = network.bridge.as_str();
         let at = |e: Error| e.with_context("network", network.spec.name.as_str()).with_context("bridge", name);
-        let made = netlink.batch(vec![link::bridge(name, network.spec.mtu, network.pvid.is_some()), link::get(name)]);
+        let made = netlink.batch(vec![link::bridge(name, network.pvid.is_some()), link::get(name)]);
         let mut answers = made.map_err(at)?.into_iter();
         match answers.next() {
             Some(Err(refusal)) if !refusal.is_taken() => {

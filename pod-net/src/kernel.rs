@@ -1,10 +1,8 @@
 //! What this kernel can do for networks, found by trying.
 
 use crate::link;
-use crate::netlink::{Netlink, Request};
+use crate::netlink::Netlink;
 use pod_core::{Capabilities, Capability, Error, ErrorKind, IoResultExt, Result};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -92,8 +90,8 @@ impl KernelFeatures {
             Err(refusal) => Err(refusal.into_error(format!("try whether the kernel has {what}"))),
         };
         let here = crate::netns::Netns::current()?;
-        let bridge = ok(link::bridge("b0", 1500, false), "bridges")?;
-        let vlan_filtering = bridge && ok(link::bridge("b1", 1500, true), "VLAN-aware bridges")?;
+        let bridge = ok(link::bridge("b0", false), "bridges")?;
+        let vlan_filtering = bridge && ok(link::bridge("b1", true), "VLAN-aware bridges")?;
         let master = netlink.link("b0")?.map_or(0, |b| b.index);
         let mac = pod_core::MacAddr::derived(b"kernel");
         let peer = link::Peer { name: "v1", netns: here.fd(), mac };
@@ -103,7 +101,7 @@ impl KernelFeatures {
             netlink.link("v0")?.and_then(|p| p.isolated) == Some(true)
         };
         let lower = netlink.link("v1")?.map_or(0, |p| p.index);
-        let vlan_8021q = veth && ok(vlan("v1.2", lower, 2), "802.1Q sub-interfaces")?;
+        let vlan_8021q = veth && ok(link::vlan("v1.2", lower, 2, None, None), "802.1Q sub-interfaces")?;
         let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all").exists();
         Ok(Self { boot_id, veth, bridge, vlan_filtering, vlan_8021q, port_isolation, ipv6 })
     }
@@ -142,18 +140,4 @@ impl KernelFeatures {
         }
         found
     }
-}
-
-/// Makes an 802.1Q sub-interface of a link.
-pub(crate) fn vlan(name: &str, lower: u32, id: u16) -> Request {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Link(lower),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Vlan),
-            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
-        ]),
-    ];
-    Request::create(RouteNetlinkMessage::NewLink(message))
 }

@@ -1,21 +1,30 @@
 //! One Linux host's networking, over rtnetlink.
 mod address;
+mod allocate;
+mod apply;
 mod attach;
+mod bridge_vlan;
 mod check;
+mod compare;
 mod errors;
 mod host;
 mod icmp;
+mod isolate;
 mod kernel;
+mod layout;
 mod link;
 mod lock;
 mod neighbour;
 mod netlink;
 pub mod netns;
 mod network;
+mod plan;
 mod probe;
 mod store;
 mod sysctl;
 mod task;
+mod uplink;
+mod verify;
 
 pub use host::{HostNet, HostNetConfig, Sandbox};
 pub use kernel::KernelFeatures;

@@ -2,19 +2,46 @@
 
 use crate::netlink::{Netlink, Request};
 use pod_core::{MacAddr, Result};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    AfSpecBridge, BridgeStpState, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData, InfoKind,
-    InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
+    InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Whether a link carries frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// Nobody brought it up.
+    #[default]
+    Down,
+    /// It is up, but the other end is not, or the kernel has yet to notice that it is.
+    Waiting,
+    Up,
+}
+
+impl LinkState {
+    pub(crate) fn is_up(self) -> bool {
+        self == Self::Up
+    }
+}
+
+impl std::fmt::Display for LinkState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Down => "down",
+            Self::Waiting => "up without carrier",
+            Self::Up => "up",
+        })
+    }
+}
 
 /// What POD looks at in a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
-    pub(crate) up: bool,
+    pub(crate) state: LinkState,
     pub(crate) mtu: u32,
     pub(crate) mac: Option<[u8; 6]>,
     /// The kind, such as `veth`; physical links have none.
@@ -27,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) lower_netns: Option<i32>,
     /// Whether the bridge keeps it apart from other isolated ports.
     pub(crate) isolated: Option<bool>,
+    /// Whether the bridge passes its frames on.
+    pub(crate) forwards: Option<bool>,
     /// Whether a bridge tells VLANs apart.
     pub(crate) vlan_filtering: Option<bool>,
     /// A sub-interface's VLAN id.
@@ -35,8 +64,10 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn read(message: LinkMessage) -> Self {
-        let mut link =
-            Self { index: message.header.index, up: message.header.flags.contains(LinkFlags::Up), ..Self::default() };
+        let mut link = Self { index: message.header.index, ..Self::default() };
+        let admin_up = message.header.flags.contains(LinkFlags::Up);
+        // `unknown` is how links without a notion of carrier are up (RFC 2863; operstates.rst of the kernel)
+        let mut carries = true;
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
@@ -44,11 +75,17 @@ impl Link {
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
                 LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::Link(index) => link.lower = Some(index),
+                LinkAttribute::OperState(state) => carries = matches!(state, State::Up | State::Unknown),
                 LinkAttribute::LinkNetNsId(id) => link.lower_netns = Some(id),
                 LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| link.read_info(info)),
                 _ => {}
             }
         }
+        link.state = match (admin_up, carries && link.forwards != Some(false)) {
+            (false, _) => LinkState::Down,
+            (true, false) => LinkState::Waiting,
+            (true, true) => LinkState::Up,
+        };
         link
     }
 
@@ -71,8 +108,10 @@ impl Link {
             }
             LinkInfo::PortData(InfoPortData::BridgePort(list)) => {
                 for item in list {
-                    if let InfoBridgePort::Isolated(on) = item {
-                        self.isolated = Some(on);
+                    match item {
+                        InfoBridgePort::Isolated(on) => self.isolated = Some(on),
+                        InfoBridgePort::State(state) => self.forwards = Some(state == BridgePortState::Forwarding),
+                        _ => {}
                     }
                 }
             }
@@ -84,15 +123,6 @@ impl Link {
     pub(crate) fn mac(&self) -> Option<MacAddr> {
         self.mac.and_then(|octets| MacAddr::new(octets).ok())
     }
-}
-
-/// VLANs of a bridge port.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct PortVlans {
-    /// The VLAN that untagged frames belong to.
-    pub(crate) untagged: Option<u16>,
-    /// The VLANs that pass tagged.
-    pub(crate) tagged: Vec<u16>,
 }
 
 fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
@@ -129,7 +159,7 @@ pub(crate) fn remove(name: &str) -> Request {
 
 /// Makes a bridge that forwards at once, learns, speaks no spanning tree, and floods all multicast: a
 /// plain wire. With `vlan_aware` its ports belong to no VLAN until they are told.
-pub(crate) fn bridge(name: &str, mtu: u32, vlan_aware: bool) -> Request {
+pub(crate) fn bridge(name: &str, vlan_aware: bool) -> Request {
     let mut data = vec![
         InfoBridge::StpState(BridgeStpState::Disabled),
         InfoBridge::ForwardDelay(0),
@@ -140,7 +170,6 @@ pub(crate) fn bridge(name: &str, mtu: u32, vlan_aware: bool) -> Request {
     }
     Request::create(RouteNetlinkMessage::NewLink(raise(message(vec![
         LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Mtu(mtu),
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(data))]),
     ]))))
 }
@@ -184,17 +213,26 @@ pub(crate) fn isolate(port: u32, isolated: bool) -> Request {
     Request::plain(RouteNetlinkMessage::NewLink(change))
 }
 
-/// Puts a port of a VLAN-aware bridge into VLANs, besides those it is in.
-pub(crate) fn port_vlans(port: u32, vlans: &PortVlans) -> Request {
-    let untagged = vlans
-        .untagged
-        .map(|vid| BridgeVlanInfo { flags: BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged, vid });
-    let tagged = vlans.tagged.iter().map(|vid| BridgeVlanInfo { flags: BridgeVlanInfoFlags::empty(), vid: *vid });
-    let list = untagged.into_iter().chain(tagged).map(AfSpecBridge::VlanInfo).collect();
-    let mut change = message(vec![LinkAttribute::AfSpecBridge(list)]);
-    change.header.interface_family = AddressFamily::Bridge;
-    change.header.index = port;
+/// Makes `link` a port of a bridge.
+pub(crate) fn enslave(link: u32, master: u32) -> Request {
+    let mut change = message(vec![LinkAttribute::Controller(master)]);
+    change.header.index = link;
     Request::plain(RouteNetlinkMessage::SetLink(change))
+}
+
+/// Makes an 802.1Q sub-interface of `lower`, in the namespace `netns` or in this one.
+pub(crate) fn vlan(name: &str, lower: u32, id: u16, mtu: Option<u32>, netns: Option<BorrowedFd<'_>>) -> Request {
+    let mut attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(lower),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+        ]),
+    ];
+    attributes.extend(mtu.map(LinkAttribute::Mtu));
+    attributes.extend(netns.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+    Request::create(RouteNetlinkMessage::NewLink(message(attributes)))
 }
 
 impl Netlink {
@@ -211,29 +249,6 @@ impl Netlink {
     pub(crate) fn links(&self) -> Result<Vec<Link>> {
         let all = message(vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])]);
         Ok(self.dump(RouteNetlinkMessage::GetLink(all))?.into_iter().filter_map(as_link).collect())
-    }
-
-    /// The VLANs of every bridge port of the namespace, by index.
-    pub(crate) fn port_vlans(&self) -> Result<std::collections::BTreeMap<u32, PortVlans>> {
-        let mut all = message(vec![LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan])]);
-        all.header.interface_family = AddressFamily::Bridge;
-        let mut found = std::collections::BTreeMap::new();
-        for answer in self.dump(RouteNetlinkMessage::GetLink(all))? {
-            let RouteNetlinkMessage::NewLink(answer) = answer else { continue };
-            let vlans: &mut PortVlans = found.entry(answer.header.index).or_default();
-            for attribute in answer.attributes {
-                let LinkAttribute::AfSpecBridge(list) = attribute else { continue };
-                for info in list {
-                    let AfSpecBridge::VlanInfo(info) = info else { continue };
-                    if info.flags.contains(BridgeVlanInfoFlags::Pvid) {
-                        vlans.untagged = Some(info.vid);
-                    } else {
-                        vlans.tagged.push(info.vid);
-                    }
-                }
-            }
-        }
-        Ok(found)
     }
 
     /// Removes the link of this name; `false` when there is none.

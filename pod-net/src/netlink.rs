@@ -5,7 +5,8 @@
 use crate::errors::Refusal;
 use pod_core::{Error, ErrorKind, IoResultExt, Result};
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -16,10 +17,15 @@ use std::time::Duration;
 /// How many requests go into one `sendto`: their acknowledgements must fit the default receive buffer.
 const BATCH: usize = 64;
 
+/// A message of rtnetlink, going out and coming in.
+pub(crate) trait Message: NetlinkSerializable + NetlinkDeserializable {}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable> Message for M {}
+
 /// A request and how it is to be taken.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    message: RouteNetlinkMessage,
+pub(crate) struct Request<M = RouteNetlinkMessage> {
+    message: M,
     flags: u16,
 }
 
@@ -36,7 +42,7 @@ impl Request {
 }
 
 /// What the kernel sent back for one request.
-pub(crate) type Answer = std::result::Result<Vec<RouteNetlinkMessage>, Refusal>;
+pub(crate) type Answer<M = RouteNetlinkMessage> = std::result::Result<Vec<M>, Refusal>;
 
 /// A route netlink socket, bound to the namespace of the thread that opened it.
 pub(crate) struct Netlink {
@@ -104,7 +110,7 @@ impl Netlink {
     }
 
     /// All things of a kind.
-    pub(crate) fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump<M: Message>(&self, message: M) -> Result<Vec<M>> {
         let answers = self.exchange(vec![Request { message, flags: 0 }], NLM_F_DUMP)?;
         answers
             .into_iter()
@@ -113,7 +119,7 @@ impl Netlink {
             .map_err(|refusal| refusal.into_error("read the network's state"))
     }
 
-    fn exchange(&self, requests: Vec<Request>, flags: u16) -> Result<Vec<Answer>> {
+    fn exchange<M: Message>(&self, requests: Vec<Request<M>>, flags: u16) -> Result<Vec<Answer<M>>> {
         let mut last = self.exchange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = last.wrapping_add(1);
         let count = requests.len();
@@ -123,7 +129,7 @@ impl Netlink {
             let mut header = NetlinkHeader::default();
             header.flags = NLM_F_REQUEST | flags | request.flags;
             header.sequence_number = *last;
-            let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request.message));
+            let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request.message));
             message.finalize();
             let start = buffer.len();
             // messages follow each other on 4-byte boundaries (RFC 3549 section 2.3.2)
@@ -132,7 +138,7 @@ impl Netlink {
         }
         self.socket.send(&buffer, 0).doing(|| "send a netlink request")?;
 
-        let mut answers: Vec<Answer> = (0..count).map(|_| Ok(Vec::new())).collect();
+        let mut answers: Vec<Answer<M>> = (0..count).map(|_| Ok(Vec::new())).collect();
         let mut open = count;
         while open > 0 {
             let mut received = Vec::with_capacity(64 * 1024);
@@ -142,7 +148,7 @@ impl Netlink {
             }
             let mut rest = &received[..];
             while rest.len() >= 16 {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                let message = NetlinkMessage::<M>::deserialize(rest)
                     .map_err(|e| Error::unexpected("the kernel's netlink answer can't be read").with_source(e))?;
                 let step = (message.header.length as usize).next_multiple_of(4).clamp(16, rest.len());
                 rest = &rest[step..];

@@ -2,6 +2,7 @@
 
 use crate::host::{HostNet, Inner};
 use crate::store::NetworkRecord;
+use crate::uplink;
 use pod_core::{
     CreateNetworkOutcome, Error, ErrorKind, Network, NetworkName, NetworkSpec, RemoveOutcome, Result, ResultExt,
 };
@@ -66,14 +67,18 @@ impl Inner {
         let made = existing.is_none();
         let record = match existing {
             Some(record) => record,
-            None => self.lay_out(spec)?,
+            None => {
+                uplink::check(spec)?;
+                self.lay_out(spec, &self.store.networks()?)?
+            }
         };
         let result = (|| {
             if made {
                 self.store.put_network(&record)?;
             }
             let netlink = self.make_netns()?;
-            self.make_bridge(&netlink, &record)?;
+            let bridge = self.make_bridge(&netlink, &record)?;
+            self.make_uplink(&netlink, &record, bridge)?;
             self.describe(record.clone())
         })();
         match result {
@@ -87,13 +92,8 @@ impl Inner {
         }
     }
 
-    /// Where a new network is to live.
-    fn lay_out(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
-        let name = spec.name.as_str();
-        Ok(NetworkRecord { spec: spec.clone(), bridge: self.name("pb", &[name])?, pvid: None, uplink_port: None })
-    }
-
-    fn check_kernel(&self, spec: &NetworkSpec) -> Result<()> {
+    /// Checks that the kernel can do what a network needs.
+    pub(crate) fn check_kernel(&self, spec: &NetworkSpec) -> Result<()> {
         let lacks = |what: &str, option: &str| {
             Err(Error::unsupported(format!("this kernel has no {what}"))
                 .with_context("network", spec.name.as_str())
@@ -137,7 +137,16 @@ impl Inner {
     /// Takes down a network that nothing is attached to. The caller holds the lock.
     fn unmake_network(&self, record: &NetworkRecord) -> Result<()> {
         if let Some(netns) = self.existing_netns()? {
-            netns.netlink()?.remove_link(record.bridge.as_str())?;
+            let netlink = netns.netlink()?;
+            if let Some(port) = &record.uplink_port {
+                netlink.remove_link(port.as_str())?;
+            }
+            let shared = |o: &NetworkRecord| o.bridge == record.bridge && o.spec.name != record.spec.name;
+            // a link of that name that is no bridge is not POD's to remove
+            let bridge = netlink.link(record.bridge.as_str())?.filter(|l| l.kind.as_deref() == Some("bridge"));
+            if bridge.is_some() && !self.store.networks()?.iter().any(shared) {
+                netlink.remove_link(record.bridge.as_str())?;
+            }
         }
         self.store.drop_network(&record.spec.name)?;
         self.clean_if_unused()

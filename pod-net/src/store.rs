@@ -129,8 +129,17 @@ impl Store {
         }
     }
 
-    /// Removes the directories that hold nothing any more. The caller holds the lock.
+    /// Removes the directories that hold nothing any more, and indexes of workloads when there is no
+    /// network for them to be on. The caller holds the lock.
     pub(crate) fn tidy(&self) -> Result<()> {
+        if self.networks()?.is_empty() {
+            for name in names(&self.root.join("workloads"))? {
+                if let Ok(workload) = WorkloadName::new(name) {
+                    self.clear_workload(&workload)?;
+                    remove_dir_if_empty(&self.workload(&workload))?;
+                }
+            }
+        }
         for dir in [self.root.join("networks"), self.root.join("workloads"), self.root.clone()] {
             remove_dir_if_empty(&dir)?;
         }
@@ -245,25 +254,31 @@ impl Store {
     pub(crate) fn put_attachment(&self, record: &AttachmentRecord) -> Result<()> {
         let a = &record.attachment;
         let dir = self.network_dir(&a.network);
-        write(&self.attachment_path(&a.network, &a.workload), record)?;
+        // the record comes last and goes first: an index entry that it does not confirm is nothing
+        let index = self.workload(&a.workload).join(a.network.as_str());
+        std::fs::write(&index, b"").doing(|| format!("write {}", index.display()))?;
         for net in &a.ips {
             claim(&dir.join("ip").join(net.addr().to_string()), &a.workload)?;
         }
         claim(&dir.join("mac").join(a.mac.to_string()), &a.workload)?;
-        let index = self.workload(&a.workload).join(a.network.as_str());
-        std::fs::write(&index, b"").doing(|| format!("write {}", index.display()))
+        write(&self.attachment_path(&a.network, &a.workload), record)
     }
 
     /// Forgets an attachment and frees its addresses.
     pub(crate) fn drop_attachment(&self, record: &AttachmentRecord) -> Result<()> {
         let a = &record.attachment;
         let dir = self.network_dir(&a.network);
+        remove_file(&self.attachment_path(&a.network, &a.workload))?;
         for net in &a.ips {
             release(&dir.join("ip").join(net.addr().to_string()), &a.workload)?;
         }
         release(&dir.join("mac").join(a.mac.to_string()), &a.workload)?;
-        remove_file(&self.attachment_path(&a.network, &a.workload))?;
-        remove_file(&self.workload(&a.workload).join(a.network.as_str()))
+        self.drop_index(&a.network, &a.workload)
+    }
+
+    /// Forgets that a workload is attached to a network, where no record says so any more.
+    pub(crate) fn drop_index(&self, network: &NetworkName, workload: &WorkloadName) -> Result<()> {
+        remove_file(&self.workload(workload).join(network.as_str()))
     }
 }
 

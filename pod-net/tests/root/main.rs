@@ -2,39 +2,147 @@
 //! it, so that the host's links, mounts and firewall are never touched.
 
 mod attach;
+mod concurrency;
+mod crash;
+mod firewall;
+mod isolate;
+mod plan;
 mod probe;
+mod refuse;
+mod verify;
+mod vlan;
 mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use pod_net::KernelFeatures;
 use world::World;
 
-/// A test: its name, and what it does in its world.
-type Case = (&'static str, fn(World));
+/// A test.
+pub(crate) struct Case {
+    name: &'static str,
+    run: fn(World),
+    /// What the kernel must have for the test to mean anything.
+    needs: Need,
+}
 
-const CASES: &[&[Case]] = &[attach::CASES, probe::CASES];
+/// A kernel feature a test is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Need {
+    /// None besides namespaces, bridges and veth pairs.
+    Nothing,
+    VlanFiltering,
+    NoVlanFiltering,
+    /// VLAN-aware bridges and 802.1Q sub-interfaces.
+    Tags,
+    Vlan8021q,
+    NoVlan8021q,
+}
+
+impl Need {
+    fn met(self, kernel: &KernelFeatures) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::VlanFiltering => kernel.vlan_filtering,
+            Self::NoVlanFiltering => !kernel.vlan_filtering,
+            Self::Tags => kernel.vlan_filtering && kernel.vlan_8021q,
+            Self::Vlan8021q => kernel.vlan_8021q,
+            Self::NoVlan8021q => !kernel.vlan_8021q,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::VlanFiltering => "needs CONFIG_BRIDGE_VLAN_FILTERING",
+            Self::NoVlanFiltering => "needs a kernel without CONFIG_BRIDGE_VLAN_FILTERING",
+            Self::Tags => "needs CONFIG_BRIDGE_VLAN_FILTERING and CONFIG_VLAN_8021Q",
+            Self::Vlan8021q => "needs CONFIG_VLAN_8021Q",
+            Self::NoVlan8021q => "needs a kernel without CONFIG_VLAN_8021Q",
+        }
+    }
+}
+
+impl Case {
+    pub(crate) const fn new(name: &'static str, run: fn(World)) -> Self {
+        Self { name, run, needs: Need::Nothing }
+    }
+
+    pub(crate) const fn on(name: &'static str, needs: Need, run: fn(World)) -> Self {
+        Self { name, run, needs }
+    }
+}
+
+const CASES: &[&[Case]] = &[
+    attach::CASES,
+    concurrency::CASES,
+    crash::CASES,
+    firewall::CASES,
+    isolate::CASES,
+    plan::CASES,
+    probe::CASES,
+    refuse::CASES,
+    verify::CASES,
+    vlan::CASES,
+];
 
 /// Names the case a child process is to run.
 const CHILD: &str = "POD_NET_CASE";
+/// The case that only tells what the kernel has.
+const FEATURES: &str = "features";
 
 fn main() {
     if let Ok(name) = std::env::var(CHILD) {
-        let case = CASES.iter().copied().flatten().find(|(n, _)| *n == name).expect("the case to run");
-        (case.1)(World::enter());
+        return child(&name);
+    }
+    let arguments = Arguments::from_args();
+    let kernel: KernelFeatures = match spawn(FEATURES).map(|out| serde_json::from_slice(&out)) {
+        Ok(Ok(kernel)) => kernel,
+        other => panic!("the kernel's features: {other:?}"),
+    };
+    let trials = CASES.iter().copied().flatten().map(|case| {
+        let trial = Trial::test(case.name, || run(case.name));
+        if case.needs.met(&kernel) {
+            trial
+        } else {
+            trial.with_kind(format!("not applicable: {}", case.needs.words())).with_ignored_flag(true)
+        }
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn child(name: &str) {
+    if let Some(work) = name.strip_prefix("work:") {
+        return concurrency::work(work);
+    }
+    let world = World::enter();
+    if name == FEATURES {
+        let host = world.host();
+        println!("{}", serde_json::to_string(host.kernel()).expect("text"));
         return;
     }
-    let trials = CASES.iter().copied().flatten().map(|(name, _)| Trial::test(*name, move || run(name))).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    let case = CASES.iter().copied().flatten().find(|c| c.name == name).expect("the case to run");
+    (case.run)(world);
+}
+
+/// A process that is to run one case.
+pub(crate) fn command(case: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.env(CHILD, case);
+    command
+}
+
+fn spawn(name: &str) -> Result<Vec<u8>, String> {
+    let output = command(name).output().map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let text = [output.stdout, output.stderr].concat();
+    Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&text)))
 }
 
 fn run(name: &str) -> Result<(), Failed> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = std::process::Command::new(program).env(CHILD, name).output().map_err(|e| e.to_string())?;
-    if std::env::var_os("POD_NET_SHOW").is_some() {
-        print!("{}", String::from_utf8_lossy(&output.stdout));
-    }
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&text)).into())
+    let output = spawn(name)?;
+    // figures and the like
+    print!("{}", String::from_utf8_lossy(&output));
+    Ok(())
 }

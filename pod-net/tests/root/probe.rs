@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) const CASES: &[Case] = &[
-    ("probes tell reached from not answered, refused and unknown", outcomes),
-    ("a hundred workloads on ten networks probe each other at once", |world| hundred(&world, 10)),
-    ("a hundred workloads on one network probe each other at once", |world| hundred(&world, 1)),
+    Case::new("probes tell reached from not answered, refused and unknown", outcomes),
+    Case::new("a hundred workloads on ten networks probe each other at once", |world| hundred(&world, 10)),
+    Case::new("a hundred workloads on one network probe each other at once", |world| hundred(&world, 1)),
 ];
 
 fn targets(list: &[&str]) -> Vec<ProbeTarget> {

@@ -1,6 +1,7 @@
 //! A host of a test's own: fresh namespaces, a temporary file system, and the tools to look around.
 
-use pod_core::{IfName, NetworkName, NetworkSpec, WorkloadName};
+use ipnet::IpNet;
+use pod_core::{IfName, NetworkName, NetworkSpec, VlanId, WorkloadName};
 use pod_net::{HostNet, HostNetConfig, Sandbox, netns};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -33,12 +34,8 @@ impl World {
         self.runtime.block_on(work)
     }
 
-    pub(crate) fn config(&self) -> HostNetConfig {
-        HostNetConfig { state_dir: self.dir.join("lib"), run_dir: self.dir.join("run"), instance: "test".into() }
-    }
-
     pub(crate) fn host(&self) -> HostNet {
-        self.run(HostNet::open(self.config())).expect("open")
+        self.run(HostNet::open(config(&self.dir))).expect("open")
     }
 
     pub(crate) fn sandbox(&self, name: &str) -> Sandbox {
@@ -50,7 +47,8 @@ impl World {
     /// Nothing of POD's is left: no file, no mount, no link, no open namespace.
     pub(crate) fn assert_clean(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let left: Vec<_> = mounts.lines().filter(|l| l.contains(" nsfs ")).collect();
+        let here = |l: &&str| l.contains(" nsfs ") && l.split(' ').any(|w| Path::new(w).starts_with(&self.dir));
+        let left: Vec<_> = mounts.lines().filter(here).collect();
         assert!(left.is_empty(), "mounts left: {left:?}");
         assert!(!self.dir.join("lib/net").exists(), "records left: {:?}", tree(&self.dir.join("lib")));
         assert!(!self.dir.join("run/net").exists(), "files left: {:?}", tree(&self.dir.join("run")));
@@ -67,13 +65,32 @@ impl World {
 /// The files beneath `dir`.
 pub(crate) fn tree(dir: &Path) -> Vec<String> {
     let output = Command::new("find").arg(dir).output().expect("find");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    let mut found: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    found.sort();
+    found
 }
 
 fn checked(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().expect("run");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs a program on the test's host.
+pub(crate) fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    checked(Command::new(words.next().expect("a program")).args(words))
+}
+
+/// The instance of the world at `dir`, from another process in it.
+pub(crate) fn visit(dir: &Path) -> (tokio::runtime::Runtime, HostNet) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let host = runtime.block_on(HostNet::open(config(dir))).expect("open");
+    (runtime, host)
+}
+
+pub(crate) fn config(dir: &Path) -> HostNetConfig {
+    HostNetConfig { state_dir: dir.join("lib"), run_dir: dir.join("run"), instance: "test".into() }
 }
 
 /// Runs `ip` on the test's host.
@@ -108,6 +125,14 @@ pub(crate) fn network(name: &str) -> NetworkName {
 
 pub(crate) fn interface(name: &str) -> IfName {
     IfName::new(name).expect("name")
+}
+
+pub(crate) fn vlan(id: u16) -> VlanId {
+    VlanId::try_from(id).expect("vlan")
+}
+
+pub(crate) fn net(text: &str) -> IpNet {
+    text.parse().expect("subnet")
 }
 
 /// A network of this name and subnet.
