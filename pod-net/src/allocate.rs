@@ -130,7 +130,8 @@ fn check_mode(
         crate::attach::sub_interface(interface, *id)?;
     }
     let addressed = ids.contains(&vlan);
-    if !addressed && !(spec.ips.is_empty() && spec.routes.is_empty()) {
+    let wants_address = !spec.ips.is_empty() || !spec.routes.is_empty();
+    if wants_address && !addressed {
         return Err(Error::invalid(format!(
             "the trunk does not carry the network's own VLAN {vlan}, so no address of it"
         ))

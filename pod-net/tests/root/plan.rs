@@ -111,7 +111,7 @@ async fn state(world: &World, host: &HostNet, boxes: &[Sandbox]) -> String {
     text += &names.join(" ");
     for sandbox in boxes {
         text += &inside(&sandbox.netns, "ip -br -4 addr")
-            .replace(|c: char| c == '@', " @")
+            .replace('@', " @")
             .split_whitespace()
             .filter(|w| !w.starts_with("@if"))
             .collect::<Vec<_>>()
