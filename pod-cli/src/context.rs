@@ -95,7 +95,7 @@ impl Context {
 
     /// Prints a report in the format asked for.
     pub(crate) fn print(&self, report: &impl Report) -> Result<()> {
-        output::print(self.globals.output, report)
+        output::print(&self.globals, report)
     }
 
     /// Whether data is wanted as JSON.

@@ -42,6 +42,18 @@ fn human(error: &Error, color: bool) -> String {
     text
 }
 
+/// Whether it is about a pipe whose reader has gone.
+pub(crate) fn is_closed_pipe(error: &Error) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
+
 /// The text with what could steer a terminal made visible; newlines stay.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -8,6 +8,7 @@ mod failure;
 mod log;
 mod nearest;
 mod output;
+mod progress;
 mod runtime;
 mod signals;
 mod stdio;

@@ -2,17 +2,23 @@
 //! workload names.
 
 mod complete;
+mod cp;
 mod environment;
 mod globals;
 mod net;
+mod os;
 mod tools;
+mod topology;
 mod values;
 mod workloads;
 
 pub(crate) use complete::{VARIABLE as COMPLETE_VARIABLE, complete};
+pub(crate) use cp::{Check, Cp};
 pub(crate) use globals::{Globals, LogFormat, OutputFormat};
 pub(crate) use net::*;
+pub(crate) use os::*;
 pub(crate) use tools::*;
+pub(crate) use topology::*;
 pub(crate) use values::LabelArg;
 pub(crate) use workloads::*;
 
@@ -68,8 +74,14 @@ pub(crate) enum Command {
     Logs(Logs),
     Exec(Exec),
     Attach(Attach),
+    Cp(Cp),
     Events(Events),
     Net(Net),
+    Up(Up),
+    Plan(Plan),
+    Verify(Verify),
+    Down(Down),
+    Os(Os),
     Backend(BackendArgs),
     Doctor(Doctor),
     Completions(Completions),
@@ -94,13 +106,9 @@ fn refuse(e: &clap::Error) -> Exit {
         let _ = e.print();
         return Exit::OK;
     }
-    // What can still be read of the line says in which format errors are wanted, and whether the code
-    // could be mistaken for a program's own.
+    // What can still be read of the line says whether the code could be mistaken for a program's own.
     let partial = command().ignore_errors(true).try_get_matches().ok();
-    let wants_json = partial
-        .as_ref()
-        .and_then(|m| m.try_get_one::<OutputFormat>("output").ok().flatten())
-        .is_some_and(|f| *f == OutputFormat::Json);
+    let wants_json = wants_json(std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()));
     if wants_json && e.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = e.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text);
@@ -114,5 +122,39 @@ fn refuse(e: &clap::Error) -> Exit {
     match partial.as_ref().and_then(|m| m.subcommand_name()) {
         Some("exec" | "run" | "attach") => Exit::FAILED,
         _ => Exit::USAGE,
+    }
+}
+
+/// Whether a command line that could not be parsed asks for JSON, or else the environment does.
+fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    let mut format = std::env::var("POD_OUTPUT").ok();
+    let mut arguments = arguments.take_while(|a| a != "--");
+    while let Some(argument) = arguments.next() {
+        format = match argument.strip_prefix("--output") {
+            Some("") => arguments.next(),
+            Some(value) if value.starts_with('=') => Some(value[1..].to_owned()),
+            _ => match argument.strip_prefix("-o") {
+                Some("") => arguments.next(),
+                Some(value) => Some(value.trim_start_matches('=').to_owned()),
+                None => format,
+            },
+        };
+    }
+    format.as_deref() == Some("json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_found_on_a_line_that_is_not_understood() {
+        let wants = |line: &str| wants_json(line.split(' ').map(Into::into));
+        for line in ["-o json x", "x --bad -o json", "-ojson", "--output=json", "--output json", "-o yaml -o json"] {
+            assert!(wants(line), "{line}");
+        }
+        for line in ["x", "-o yaml", "x -- -o json", "-o", "--outputs json"] {
+            assert!(!wants(line), "{line}");
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct NetCreate {
     pub(crate) vlan: Option<VlanId>,
 
     /// A subnet to hand out addresses from
-    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    #[arg(long, value_name = "ADDRESS/LENGTH", value_parser = values::subnet)]
     pub(crate) subnet: Vec<IpNet>,
 
     /// An address never to hand out

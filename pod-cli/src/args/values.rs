@@ -145,6 +145,15 @@ pub(crate) fn attachment(s: &str) -> Result<AttachmentSpec> {
     Ok(spec)
 }
 
+/// Reads a subnet.
+pub(crate) fn subnet(s: &str) -> Result<ipnet::IpNet> {
+    s.parse().map_err(|_| {
+        Error::invalid("that is no subnet")
+            .with_context("given", format!("{s:?}"))
+            .with_hint("write an address and a prefix length, such as 10.1.0.0/24 or fd01::/64")
+    })
+}
+
 /// Reads an IP address without a prefix length.
 pub(crate) fn address(s: &str) -> Result<std::net::IpAddr> {
     s.parse().map_err(|e: std::net::AddrParseError| {

@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context, args: Exec) -> Result<Exit> {
 }
 
 /// The bytes of an argument as they were given.
-fn bytes(argument: &OsStr) -> Vec<u8> {
+pub(super) fn bytes(argument: &OsStr) -> Vec<u8> {
     #[cfg(unix)]
     {
         std::os::unix::ffi::OsStrExt::as_bytes(argument).to_vec()

@@ -3,6 +3,7 @@
 mod attach;
 mod backend;
 mod completions;
+mod cp;
 mod doctor;
 mod events;
 mod exec;
@@ -10,11 +11,13 @@ mod inspect;
 mod logs;
 mod man;
 mod net;
+mod os;
 mod ps;
 mod rm;
 mod run;
 mod start;
 mod stop;
+mod topology;
 mod wait;
 
 use crate::args::{Cli, Command};
@@ -37,23 +40,43 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         return failure::report(&globals, &e);
     }
     let context = Context::new(globals);
-    let result = runtime::on_this_thread(async {
-        match may_leave_half(&command) {
-            // Dropping what is going on undoes it, or leaves it where a second try can go on.
-            true => match Controls::new(false)?.unless_ended(perform(&context, command)).await? {
-                Ok(exit) => Ok(exit),
-                Err(signal) => Ok(Exit::of_signal(signal.get())),
-            },
-            false => perform(&context, command).await,
+    let many = does_much(&command);
+    let work = async {
+        if !may_leave_half(&command) {
+            return perform(&context, command).await;
         }
-    });
+        // Dropping what is going on undoes it, or leaves it where a second try can go on.
+        match Controls::new(false)?.unless_ended(perform(&context, command)).await? {
+            Ok(exit) => Ok(exit),
+            Err(signal) => {
+                context.say(&format!("ended by {signal}"));
+                Ok(Exit::of_signal(signal.get()))
+            }
+        }
+    };
+    let result = if many { runtime::on_all_threads(work) } else { runtime::on_this_thread(work) };
     finish(&context.globals, result)
+}
+
+/// Whether a command does so much at once that one CPU would hold it up.
+fn does_much(command: &Command) -> bool {
+    matches!(command, Command::Up(_) | Command::Verify(_) | Command::Down(_) | Command::Cp(_))
 }
 
 /// Whether a command changes something and does not watch signals itself. A signal ends the others
 /// where they stand.
 fn may_leave_half(command: &Command) -> bool {
-    matches!(command, Command::Start(_) | Command::Stop(_) | Command::Rm(_) | Command::Net(_))
+    matches!(
+        command,
+        Command::Start(_)
+            | Command::Stop(_)
+            | Command::Rm(_)
+            | Command::Net(_)
+            | Command::Cp(_)
+            | Command::Os(_)
+            | Command::Up(_)
+            | Command::Down(_)
+    )
 }
 
 fn finish(globals: &crate::args::Globals, result: Result<Exit>) -> Exit {
@@ -73,8 +96,14 @@ async fn perform(context: &Context, command: Command) -> Result<Exit> {
         Command::Logs(args) => Box::pin(logs::run(context, args)).await,
         Command::Exec(args) => Box::pin(exec::run(context, args)).await,
         Command::Attach(args) => Box::pin(attach::run(context, args)).await,
+        Command::Cp(args) => Box::pin(cp::run(context, args)).await,
         Command::Events(args) => Box::pin(events::run(context, args)).await,
         Command::Net(args) => Box::pin(net::run(context, args)).await,
+        Command::Up(args) => Box::pin(topology::up(context, args)).await,
+        Command::Plan(args) => Box::pin(topology::plan(context, args)).await,
+        Command::Verify(args) => Box::pin(topology::verify(context, args)).await,
+        Command::Down(args) => Box::pin(topology::down(context, args)).await,
+        Command::Os(args) => Box::pin(os::run(context, args)).await,
         Command::Backend(args) => Box::pin(backend::run(context, args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         Command::Completions(args) => completions::run(&args),

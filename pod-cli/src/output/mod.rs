@@ -1,16 +1,20 @@
 //! What goes to stdout: data only, in the format asked for.
 
 mod net;
+mod os;
 mod table;
 mod tools;
+mod topology;
 mod views;
 
 pub(crate) use net::*;
+pub(crate) use os::*;
 pub(crate) use table::{Table, age};
 pub(crate) use tools::*;
+pub(crate) use topology::*;
 pub(crate) use views::*;
 
-use crate::args::OutputFormat;
+use crate::args::{Globals, OutputFormat};
 use pod::{Error, Result};
 use std::io::Write;
 
@@ -22,16 +26,25 @@ pub(crate) trait Report: serde::Serialize {
 
     /// The names alone, one a line.
     fn names(&self) -> Vec<String>;
+
+    /// The rows with colors, for a terminal; as they are unless a report has something to point out.
+    fn paint(&self, rows: String) -> String {
+        rows
+    }
 }
 
 /// Prints a report.
 ///
 /// # Errors
 /// When stdout can't be written; a closed pipe is none.
-pub(crate) fn print(format: Option<OutputFormat>, report: &impl Report) -> Result<()> {
-    let text = match format.unwrap_or_default() {
-        OutputFormat::Table => report.table(false).render(),
-        OutputFormat::Wide => report.table(true).render(),
+pub(crate) fn print(globals: &Globals, report: &impl Report) -> Result<()> {
+    let rows = |wide| {
+        let rows = report.table(wide).render();
+        if globals.color.for_stdout() { report.paint(rows) } else { rows }
+    };
+    let text = match globals.output.unwrap_or_default() {
+        OutputFormat::Table => rows(false),
+        OutputFormat::Wide => rows(true),
         OutputFormat::Name => report.names().into_iter().map(|n| n + "\n").collect(),
         OutputFormat::Json => json(report)? + "\n",
         OutputFormat::Yaml => yaml(report)?,

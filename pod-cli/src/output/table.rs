@@ -8,17 +8,23 @@ use jiff::Timestamp;
 pub(crate) struct Table {
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
+    text: Option<String>,
 }
 
 impl Table {
     /// A table with these column names.
     pub(crate) fn new<I: IntoIterator<Item = S>, S: Into<String>>(heading: I) -> Self {
-        Self { heading: heading.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self { heading: heading.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// A table without a heading.
     pub(crate) fn bare() -> Self {
         Self::default()
+    }
+
+    /// Text that was laid out already.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self { text: Some(clean(&text.into())), ..Self::default() }
     }
 
     /// Adds a row. An empty cell is printed as `-`, so that columns can be cut by white space.
@@ -36,6 +42,9 @@ impl Table {
 
     /// The table as text, each line with its newline.
     pub(crate) fn render(&self) -> String {
+        if let Some(text) = &self.text {
+            return text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        }
         if self.rows.is_empty() && self.heading.is_empty() {
             return String::new();
         }

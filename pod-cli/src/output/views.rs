@@ -398,3 +398,20 @@ impl Report for WaitList {
         self.0.iter().map(|w| w.name.clone()).collect()
     }
 }
+
+/// What a copy did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub(crate) struct CopyView(pub(crate) pod::copy::CopyReport);
+
+impl Report for CopyView {
+    fn table(&self, _wide: bool) -> Table {
+        let mut t = Table::new(["ENTRIES", "BYTES", "NOT KEPT"]);
+        t.row([self.0.entries.to_string(), self.0.bytes.to_string(), self.0.not_kept.join(",")]);
+        t
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

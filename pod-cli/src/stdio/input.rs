@@ -1,10 +1,12 @@
 //! From our stdin to a program's.
 
 use super::{BUFFER, BUFFERS};
+use bytes::Bytes;
 use pod::BoxWrite;
 use std::io::Read;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
 
 /// A buffer of [`BUFFER`] bytes, or none yet, and how many of them count.
 type Chunk = (Vec<u8>, usize);
@@ -84,6 +86,20 @@ impl Input {
     }
 }
 
+/// Our stdin for code that reads asynchronously. The thread that reads it is not waited for at the end,
+/// as tokio's own would be.
+pub(crate) fn stdin_reader() -> impl AsyncRead + Send + Unpin + 'static {
+    let input = Input::begin();
+    let chunks = futures_util::stream::unfold(input, |mut input| async move {
+        let (buffer, n) = input.full.recv().await?;
+        let bytes = Bytes::copy_from_slice(&buffer[..n]);
+        // At the end of stdin the thread is gone, and what it read last is still on its way here.
+        let _ = input.free.send(buffer).await;
+        Some((std::io::Result::Ok(bytes), input))
+    });
+    StreamReader::new(Box::pin(chunks))
+}
+
 /// How feeding ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fed {
@@ -160,13 +176,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_program_gets_all_of_a_stdin_that_has_ended() {
-        const ALL: u64 = 1_000_003;
+        const ALL: u64 = 50_003;
         let (program, mut stdin) = tokio::io::duplex(500);
         let feed = tokio::spawn(Input::of(|| Counting(0, ALL)).feed(Box::pin(program), None));
         let mut got = Vec::new();
-        // The reading thread is at its end long before the program has read all.
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        stdin.read_to_end(&mut got).await.expect("read");
+        // So slowly that the reading thread is at its end long before.
+        while stdin.read_buf(&mut got).await.expect("read") > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         assert_eq!(got.len() as u64, ALL);
         assert!(got.iter().enumerate().all(|(i, b)| *b == i as u8));
         assert_eq!(feed.await.expect("task"), Fed::All);

@@ -6,6 +6,7 @@ mod output;
 mod prefixed;
 mod session;
 
+pub(crate) use input::stdin_reader;
 pub(crate) use prefixed::Prefixed;
 pub(crate) use session::{End, OnSignal, Session, terminal_size};
 
