@@ -1,0 +1,9 @@
+//! The real command, with an environment of its own and the backend in memory.
+
+mod completions;
+mod errors;
+mod help;
+mod output;
+mod programs;
+mod support;
+mod topology;
