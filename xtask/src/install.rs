@@ -25,6 +25,16 @@ pub(crate) const SYSTEM: &[Tool] = &[
     tool("busybox", "busybox-static"),
 ];
 
+/// What the benchmark compares with, and is made of.
+pub(crate) const BENCH: &[Tool] = &[
+    tool("unshare", "util-linux"),
+    tool("nsenter", "util-linux"),
+    tool("ip", "iproute2"),
+    tool("busybox", "busybox-static"),
+    tool("runc", "runc"),
+    tool("crun", "crun"),
+];
+
 /// Where a program is, the folders of system programs included, which an ordinary user's `PATH` lacks.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

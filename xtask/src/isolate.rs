@@ -5,7 +5,7 @@
 //! user is not root, sudo stands in front.
 
 use crate::install;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,18 +14,23 @@ use std::time::{Duration, Instant};
 /// How long what a test started may take to end after it.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Makes the namespaces, and calls [`inner`] in them.
-pub(crate) fn outer(command: &[OsString]) -> Result<ExitCode, String> {
+/// A command that makes the namespaces and runs a program in them, by way of [`inner`].
+pub(crate) fn command<A: AsRef<OsStr>>(program: &[A]) -> Result<Command, String> {
     let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
     let unshare = install::as_root("unshare")?;
-    let status = Command::new(&unshare[0])
+    let mut command = Command::new(&unshare[0]);
+    command
         .args(&unshare[1..])
         .args(["--net", "--mount", "--propagation", "private", "--"])
         .arg(own)
         .args(["inside", "--"])
-        .args(command)
-        .status()
-        .map_err(|e| format!("run unshare: {e}"))?;
+        .args(program);
+    Ok(command)
+}
+
+/// Makes the namespaces and runs a program in them.
+pub(crate) fn outer(program: &[OsString]) -> Result<ExitCode, String> {
+    let status = command(program)?.status().map_err(|e| format!("run unshare: {e}"))?;
     Ok(code(status))
 }
 
@@ -45,7 +50,7 @@ pub(crate) fn inner(command: &[OsString]) -> Result<ExitCode, String> {
         .map_err(|e| format!("run {}: {e}", program.to_string_lossy()))?;
     let left = leftovers(&engine);
     for what in &left {
-        println!("left behind: {what}");
+        eprintln!("left behind: {what}");
     }
     clean(&engine);
     if status.success() && !left.is_empty() {

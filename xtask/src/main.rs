@@ -1,8 +1,12 @@
-//! The project's own commands: `cargo xtask test`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask docs`.
 
+mod bench;
 mod dependencies;
+mod docs;
 mod install;
 mod isolate;
+#[cfg(feature = "measure")]
+mod measure;
 mod names;
 mod project;
 mod report;
@@ -24,6 +28,14 @@ struct Cli {
 enum Task {
     /// Check and test everything, in tiers
     Test(tiers::Args),
+    /// Measure POD beside other tools
+    Bench(bench::Args),
+    /// Write the manual pages and shell completions of `pod` to target/docs
+    Docs,
+    /// Take the measures of `bench`
+    #[cfg(feature = "measure")]
+    #[command(hide = true)]
+    Measure(measure::Args),
     /// Run a program in network and mount namespaces of its own, and look for what it left
     #[command(hide = true)]
     Isolated {
@@ -43,6 +55,10 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Test(args) => tiers::test(&args),
+        Task::Bench(args) => bench::bench(&args),
+        Task::Docs => docs::docs(),
+        #[cfg(feature = "measure")]
+        Task::Measure(args) => measure::measure(&args),
         Task::Isolated { command } => isolate::outer(&command),
         Task::Inside { command } => isolate::inner(&command),
     };
