@@ -80,6 +80,10 @@ impl Os {
         &*self.dialect
     }
 
+    pub(crate) fn user_of_programs(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// The facts read by [`Os::detect`].
     #[must_use]
     pub fn facts(&self) -> &OsFacts {

@@ -3,6 +3,7 @@
 
 use crate::copy::FileType;
 use crate::os::local::Local;
+use crate::os::sandbox::busybox;
 use crate::os::{LinkKind, Os, ProcessState, Removed, Userland};
 use crate::{ErrorKind, Signal};
 use std::collections::BTreeSet;
@@ -11,49 +12,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) async fn gnu() -> Os {
+async fn gnu() -> Os {
     Os::detect(Arc::new(Local::host())).await.expect("this machine has a shell")
-}
-
-/// A folder whose `bin` holds nothing but BusyBox applets, mounted as the root of a mount namespace of
-/// its own; `None`, with a word, where that is not possible.
-pub(crate) struct Sandbox {
-    pub(crate) os: Os,
-    root: tempfile::TempDir,
-}
-
-pub(crate) async fn busybox() -> Option<Sandbox> {
-    let root = tempfile::tempdir().expect("a folder");
-    let dir = root.path();
-    let busybox = Path::new("/bin/busybox");
-    if !busybox.exists() {
-        eprintln!("skipped: no /bin/busybox here");
-        return None;
-    }
-    for d in ["bin", "proc", "sys", "dev", "tmp", "etc", "root"] {
-        std::fs::create_dir(dir.join(d)).expect("a folder");
-    }
-    std::fs::copy(busybox, dir.join("bin/busybox")).expect("copied");
-    let list = std::process::Command::new(busybox).arg("--list").output().expect("it lists");
-    for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|a| *a != "busybox") {
-        symlink("busybox", dir.join("bin").join(applet)).expect("a link");
-    }
-    std::fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("written");
-    std::fs::write(dir.join("etc/group"), "root:x:0:\n").expect("written");
-    let enter = r#"for d in proc sys dev tmp; do mount --rbind /$d "$1/$d" || exit 1; done; exec chroot "$@""#;
-    let root_text = dir.to_str().expect("text").to_owned();
-    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--map-root-user"] };
-    let mut prefix = vec!["unshare", "--mount"];
-    prefix.extend(user);
-    prefix.extend(["sh", "-c", enter, "sh", &root_text]);
-    let local = Local::behind(&prefix, "/usr/sbin:/usr/bin:/sbin:/bin");
-    match Os::detect(Arc::new(local)).await {
-        Ok(os) => Some(Sandbox { os, root }),
-        Err(e) => {
-            eprintln!("skipped: no mount namespace here: {e}");
-            None
-        }
-    }
 }
 
 #[tokio::test]
@@ -74,7 +34,9 @@ async fn facts_of_a_busybox_root() {
     assert_eq!(s.os.dialect().name(), "busybox");
 }
 
-async fn network_is_read(os: &Os) {
+#[tokio::test]
+async fn the_network_of_this_machine() {
+    let os = gnu().await;
     let names: BTreeSet<String> = std::fs::read_to_string("/proc/net/dev")
         .expect("interfaces")
         .lines()
@@ -90,25 +52,6 @@ async fn network_is_read(os: &Os) {
         if let Some(name) = &route.interface {
             assert!(names.contains(name), "{route:?}");
         }
-    }
-}
-
-#[tokio::test]
-async fn the_network_of_this_machine() {
-    let os = gnu().await;
-    network_is_read(&os).await;
-    if let Some(s) = busybox().await {
-        network_is_read(&s.os).await;
-        // Both ways of reading tell the same of what both can tell.
-        let (mut a, mut b) = (os.interfaces().await.expect("read"), s.os.interfaces().await.expect("read"));
-        for i in a.iter_mut().chain(&mut b) {
-            // sysfs can't tell a dummy or an ifb from any other link without hardware
-            if !matches!(i.kind, LinkKind::Loopback | LinkKind::Ethernet | LinkKind::Veth | LinkKind::Vlan) {
-                i.kind = LinkKind::Other("virtual".into());
-            }
-        }
-        assert_eq!(a, b);
-        assert_eq!(os.routes().await.ok(), s.os.routes().await.ok());
     }
 }
 
@@ -290,7 +233,7 @@ async fn files_of_this_machine() {
     files_are_handled(&os, dir.path().to_str().expect("text"), dir.path()).await;
     assert!(!os.read_file("/proc/self/status").await.expect("a file of no size").is_empty());
     if let Some(s) = busybox().await {
-        let outside = s.root.path().join("root");
+        let outside = s.path("root");
         files_are_handled(&s.os, "/root", &outside).await;
         assert!(!s.os.read_file("/proc/self/status").await.expect("a file of no size").is_empty());
     }

@@ -5,21 +5,29 @@
 
 mod detect;
 mod files;
+mod host;
 mod ifconfig;
 mod interfaces;
 mod ip_text;
+mod network;
+mod packages;
 mod proc_net;
 mod processes;
 mod resources;
 mod routes;
+mod services;
 mod sysfs;
 #[cfg(test)]
 mod transcripts;
+mod users;
 
 use crate::copy::FileStat;
 use crate::os::dialect::OsDialect;
-use crate::os::{Cpu, Disk, FileEntry, Interface, Memory, OsFacts, Plan, ProcessInfo, Removed, RouteEntry, Userland};
-use crate::{Result, Signal};
+use crate::os::{
+    Change, Cpu, Disk, FileEntry, Interface, Memory, NameState, NetworkConfig, NetworkState, NewUser, OsFacts, Package,
+    Password, Plan, ProcessInfo, Removed, RouteEntry, Service, ServiceAction, ServiceOutcome, User, Userland,
+};
+use crate::{IfName, Result, Signal};
 
 /// The dialect of Linux, with the facts by which it chooses its tools.
 #[derive(Debug, Clone)]
@@ -63,6 +71,74 @@ impl OsDialect for Linux {
 
     fn routes(&self) -> Result<Plan<Vec<RouteEntry>>> {
         Ok(routes::plan(&self.facts))
+    }
+
+    fn name_state(&self, interface: &IfName) -> Result<Plan<NameState>> {
+        Ok(network::name_state(&self.facts, interface))
+    }
+
+    fn apply_network(&self, config: &NetworkConfig, before: &NetworkState) -> Result<Plan<()>> {
+        network::apply(&self.facts, config, before)
+    }
+
+    fn restore_network(&self, config: &NetworkConfig, before: &NetworkState, now: &NetworkState) -> Result<Plan<()>> {
+        network::restore(&self.facts, config, before, now)
+    }
+
+    fn persist_network(&self, config: &NetworkConfig, before: &NetworkState) -> Result<Plan<()>> {
+        network::persist(config, before)
+    }
+
+    fn packages(&self) -> Result<Plan<Vec<Package>>> {
+        packages::list(&self.facts)
+    }
+
+    fn change_packages(&self, names: &[&str], change: Change) -> Result<Plan<()>> {
+        packages::change(&self.facts, names, change)
+    }
+
+    fn services(&self) -> Result<Plan<Vec<Service>>> {
+        services::list(&self.facts)
+    }
+
+    fn service(&self, name: &str) -> Result<Plan<Service>> {
+        services::one(&self.facts, name)
+    }
+
+    fn control_service(&self, name: &str, action: ServiceAction) -> Result<Plan<ServiceOutcome>> {
+        services::control(&self.facts, name, action)
+    }
+
+    fn users(&self) -> Result<Plan<Vec<User>>> {
+        Ok(users::list())
+    }
+
+    fn create_user(&self, user: &NewUser) -> Result<Plan<()>> {
+        users::create(&self.facts, user)
+    }
+
+    fn set_password(&self, name: &str, password: &Password) -> Result<Plan<()>> {
+        users::set_password(name, password)
+    }
+
+    fn delete_user(&self, name: &str, home: bool) -> Result<Plan<Removed>> {
+        users::delete(&self.facts, name, home)
+    }
+
+    fn hostname(&self) -> Result<Plan<String>> {
+        Ok(host::hostname())
+    }
+
+    fn set_hostname(&self, name: &str) -> Result<Plan<()>> {
+        host::set_hostname(&self.facts, name)
+    }
+
+    fn reboot(&self) -> Result<Plan<()>> {
+        host::reboot(&self.facts)
+    }
+
+    fn shutdown(&self) -> Result<Plan<()>> {
+        host::shutdown(&self.facts)
     }
 
     fn processes(&self) -> Result<Plan<Vec<ProcessInfo>>> {
