@@ -17,9 +17,12 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
-    /// Bars are drawn when stderr is a terminal and -q is not given.
+    /// Bars are drawn when stderr is a terminal, and neither silence nor log lines are asked for.
     pub(crate) fn new(globals: &Globals) -> Self {
-        Self { shown: !globals.quiet && std::io::stderr().is_terminal(), current: Mutex::new(None) }
+        Self {
+            shown: !globals.quiet && globals.verbose == 0 && globals.log.is_none() && std::io::stderr().is_terminal(),
+            current: Mutex::new(None),
+        }
     }
 
     fn replace(&self, bar: Option<ProgressBar>) {

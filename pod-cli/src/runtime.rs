@@ -7,19 +7,27 @@ use std::time::Duration;
 /// How long work on other threads has to notice that it was given up: a half copy is removed then.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs `work` on this thread. Enough for a command that waits for one or a few things.
-pub(crate) fn on_this_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    run(tokio::runtime::Builder::new_current_thread(), work)
+/// How much a command does at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// It waits for one or a few things: this thread will do.
+    Light,
+    /// It does much at once, on every CPU.
+    Heavy,
 }
 
-/// Runs `work` on every CPU, for commands that do much at once.
-pub(crate) fn on_all_threads<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    run(tokio::runtime::Builder::new_multi_thread(), work)
-}
-
-fn run<T>(mut builder: tokio::runtime::Builder, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs `work`. What runs on other threads at its end has a moment to end as well.
+pub(crate) fn run<T>(load: Load, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut builder = match load {
+        Load::Light => tokio::runtime::Builder::new_current_thread(),
+        Load::Heavy => tokio::runtime::Builder::new_multi_thread(),
+    };
     let runtime = builder.enable_all().build().doing(|| "start the runtime")?;
     let result = runtime.block_on(work);
-    runtime.shutdown_timeout(PATIENCE);
+    match load {
+        // There is at most a file being read, which is not worth waiting for.
+        Load::Light => runtime.shutdown_background(),
+        Load::Heavy => runtime.shutdown_timeout(PATIENCE),
+    }
     result
 }

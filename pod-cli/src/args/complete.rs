@@ -1,6 +1,7 @@
 //! Completion: a shell asks the command itself what could come next.
 
 use super::command;
+use crate::runtime::Load;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use pod::{Defaults, Filter, Registry, Result};
@@ -34,7 +35,7 @@ pub(super) fn workloads() -> ArgValueCompleter {
 fn names() -> Result<Vec<String>> {
     let registry = Registry::from_environment()?;
     let uri = registry.default_backend(std::env::var("POD_BACKEND").ok().as_deref())?;
-    crate::runtime::on_this_thread(async {
+    crate::runtime::run(Load::Light, async {
         let list = async {
             let workloads = registry.connect(&uri).await?.list(Filter::all()).await?;
             Ok(workloads.iter().map(|w| w.name().to_string()).collect())

@@ -23,6 +23,7 @@ mod wait;
 use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::runtime::Load;
 use crate::signals::Controls;
 use crate::{failure, log, runtime};
 use pod::Result;
@@ -40,7 +41,7 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         return failure::report(&globals, &e);
     }
     let context = Context::new(globals);
-    let many = does_much(&command);
+    let load = load(&command);
     let work = async {
         if !may_leave_half(&command) {
             return perform(&context, command).await;
@@ -54,13 +55,16 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
             }
         }
     };
-    let result = if many { runtime::on_all_threads(work) } else { runtime::on_this_thread(work) };
+    let result = runtime::run(load, work);
     finish(&context.globals, result)
 }
 
-/// Whether a command does so much at once that one CPU would hold it up.
-fn does_much(command: &Command) -> bool {
-    matches!(command, Command::Up(_) | Command::Verify(_) | Command::Down(_) | Command::Cp(_))
+/// How much a command does at once.
+fn load(command: &Command) -> Load {
+    match command {
+        Command::Up(_) | Command::Verify(_) | Command::Down(_) | Command::Cp(_) => Load::Heavy,
+        _ => Load::Light,
+    }
 }
 
 /// Whether a command changes something and does not watch signals itself. A signal ends the others
@@ -74,7 +78,6 @@ fn may_leave_half(command: &Command) -> bool {
             | Command::Net(_)
             | Command::Cp(_)
             | Command::Os(_)
-            | Command::Up(_)
             | Command::Down(_)
     )
 }

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{Gone, UpView, VerificationView};
 use crate::progress::Bars;
+use crate::signals::Controls;
 use pod::topology::{Deployment, Topology, down_named};
 use pod::{BackendUri, Result, TopologyName};
 use std::collections::BTreeSet;
@@ -17,7 +18,15 @@ pub(super) async fn up(context: &Context, args: Up) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     let bars = Bars::new(&context.globals);
-    let report = deployment.up(&bars, args.jobs).await?;
+    let mut controls = Controls::new(false)?;
+    let report = match controls.unless_ended(deployment.up(&bars, args.jobs)).await? {
+        Ok(report) => report,
+        Err(signal) => {
+            bars.end();
+            context.say(&format!("ended by {signal}; {}", deployment.resume_hint()));
+            return Ok(Exit::of_signal(signal.get()));
+        }
+    };
     bars.end();
     let changes = report.plan.changes.len();
     let took = report.elapsed.as_secs_f64();
@@ -28,7 +37,10 @@ pub(super) async fn up(context: &Context, args: Up) -> Result<Exit> {
     });
     let verification = match args.no_verify {
         true => None,
-        false => Some(deployment.verify(&bars).await?),
+        false => match controls.unless_ended(deployment.verify(&bars)).await? {
+            Ok(verification) => Some(verification),
+            Err(signal) => return Ok(Exit::of_signal(signal.get())),
+        },
     };
     bars.end();
     let ok = verification.as_ref().is_none_or(pod::topology::Verification::ok);

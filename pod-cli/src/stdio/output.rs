@@ -66,6 +66,35 @@ impl Stream {
         }
     }
 
+    /// Whether so many bytes can be written now without waiting: a pipe that is writable takes 4,096
+    /// bytes (pipe(7), `PIPE_BUF`). A terminal may take fewer.
+    fn takes_at_once(self, bytes: usize) -> bool {
+        #[cfg(unix)]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+            let fd = match self {
+                Self::Stdout => PollFd::new(&stdout, PollFlags::OUT),
+                Self::Stderr => PollFd::new(&stderr, PollFlags::OUT),
+            };
+            let mut fds = [fd];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let terminal = match self {
+                Self::Stdout => rustix::termios::isatty(&stdout),
+                Self::Stderr => rustix::termios::isatty(&stderr),
+            };
+            bytes <= 4096
+                && !terminal
+                && matches!(poll(&mut fds, Some(&now)), Ok(1))
+                && fds[0].revents().contains(PollFlags::OUT)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = bytes; // there is no way to ask
+            false
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -96,8 +125,8 @@ impl Writer {
     pub(super) fn begin(stream: Stream) -> Self {
         let (full, mut full_rx) = mpsc::channel::<Vec<u8>>(BUFFERS);
         let (free_tx, free) = mpsc::channel(BUFFERS);
-        for _ in 0..BUFFERS {
-            // The channel has room for all of them.
+        // The caller comes with a buffer of its own. The channel has room for all.
+        for _ in 1..BUFFERS {
             let _ = free_tx.try_send(Vec::new());
         }
         let (end, ended) = oneshot::channel();
@@ -146,32 +175,49 @@ impl Writer {
 
 /// Writes all that a program prints to one of our streams. After `ended` has become true, it waits no
 /// longer than [`SILENCE`] for more.
+///
+/// A thread that may block does the writing; but the little that most programs print fits into a pipe
+/// at once, and is written without one.
 pub(super) async fn copy(mut from: BoxRead, stream: Stream, mut ended: watch::Receiver<bool>) -> Result<Written> {
-    let mut writer = Writer::begin(stream);
-    while let Some(mut buffer) = writer.buffer().await {
+    let mut buffer = Vec::new();
+    let mut writer: Option<Writer> = None;
+    let copied = loop {
         buffer.reserve(BUFFER);
-        let read = async {
-            tokio::select! {
-                biased;
-                read = from.read_buf(&mut buffer) => Some(read),
-                () = silence(&mut ended) => None,
-            }
+        let read = tokio::select! {
+            biased;
+            read = from.read_buf(&mut buffer) => read,
+            () = silence(&mut ended) => Ok(0),
         };
-        match read.await {
-            None | Some(Ok(0)) => break,
-            Some(Ok(_)) => {}
-            Some(Err(e)) => {
-                // All that came before is written; the error goes with the program's end.
-                writer.finish().await?;
-                return Err(Error::io(format!("read the program's {}", stream.name()), e));
+        match read {
+            Ok(0) => break Ok(()),
+            Ok(_) => {}
+            Err(e) => break Err(Error::io(format!("read the program's {}", stream.name()), e)),
+        }
+        if writer.is_none() && stream.takes_at_once(buffer.len()) {
+            match stream.write(&buffer) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Written::Closed),
+                Err(e) => return Err(Error::io(format!("write to {}", stream.name()), e)),
             }
+            buffer.clear();
+            continue;
         }
-        if !writer.write(buffer).await {
-            break;
+        let writer = writer.get_or_insert_with(|| Writer::begin(stream));
+        if !writer.write(std::mem::take(&mut buffer)).await {
+            break Ok(());
         }
-    }
+        match writer.buffer().await {
+            Some(empty) => buffer = empty,
+            None => break Ok(()),
+        }
+    };
     drop(from);
-    writer.finish().await
+    // What was read before an error is written all the same.
+    let written = match writer {
+        Some(writer) => writer.finish().await?,
+        None => Written::All,
+    };
+    copied.map(|()| written)
 }
 
 /// Returns when the program has ended and it has been silent for a while since.
