@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A topology on the backends it names: what [plans](Self::plan), [brings up](Self::up),
-/// [verifies](Self::verify) and [takes down](Self::down).
+/// [verifies](Self::verify) and [takes down](Self::down). Only the backends that the topology names are
+/// looked at: what an older version of a file made elsewhere, [`down_named`](super::down_named) removes.
 ///
 /// ```
 /// use pod_core::{mem::MemBackend, topology::{Deployment, Topology}};

@@ -166,18 +166,20 @@ impl Matrix {
         let corner = "from \\ to";
         let first = if numbered { longest + 3 } else { longest }.max(corner.len());
         let width = if numbered { 5 } else { longest.max(5) };
-        write!(f, "{corner:first$}")?;
-        for (i, to) in self.workloads.iter().enumerate() {
-            write!(f, "  {:width$}", column(i, to))?;
-        }
+        let mut lines =
+            vec![(corner.to_owned(), self.workloads.iter().enumerate().map(|(i, w)| column(i, w)).collect())];
         for (i, from) in self.workloads.iter().enumerate() {
-            write!(f, "\n{:first$}", row(i, from))?;
-            for to in &self.workloads {
-                let mark = marks.get(&(from.as_str(), to.as_str())).copied().unwrap_or("-");
-                write!(f, "  {mark:width$}")?;
-            }
+            let mark = |to: &WorkloadName| marks.get(&(from.as_str(), to.as_str())).copied().unwrap_or("-").to_owned();
+            lines.push((row(i, from), self.workloads.iter().map(mark).collect::<Vec<String>>()));
         }
-        f.write_str("\n\n")
+        for (head, cells) in lines {
+            let mut line = format!("{head:first$}");
+            for cell in cells {
+                line.push_str(&format!("  {cell:width$}"));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        f.write_str("\n")
     }
 }
 
@@ -233,7 +235,7 @@ mod tests {
     fn a_small_matrix_is_a_table() {
         let m = matrix(&["a1", "a2", "b1"], alike);
         assert!(m.ok());
-        let text: Vec<String> = m.to_string().lines().map(|l| l.trim_end().to_owned()).collect();
+        let text: Vec<String> = m.to_string().lines().map(ToOwned::to_owned).collect();
         assert_eq!(
             text,
             [
@@ -257,7 +259,7 @@ mod tests {
             _ => alike(f, t),
         });
         assert!(!m.ok());
-        let text: Vec<String> = m.to_string().lines().map(|l| l.trim_end().to_owned()).collect();
+        let text: Vec<String> = m.to_string().lines().map(ToOwned::to_owned).collect();
         assert_eq!(
             text,
             [

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 pub struct UpReport {
     /// What was changed; empty when all was as it should be.
     pub plan: Plan,
-    /// How long it took, in seconds.
-    #[serde(serialize_with = "seconds")]
+    /// How long it took; in JSON `seconds`.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
 }
 
-pub(super) fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> std::result::Result<S::Ok, S::Error> {
     s.serialize_f64(d.as_secs_f64())
 }
 

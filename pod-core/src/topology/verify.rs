@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// What [`verify`](Deployment::verify) found.
 ///
 /// `Display` prints the matrix and a line for every finding.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Verification {
     /// Who reaches whom.
@@ -25,8 +25,7 @@ pub struct Verification {
     pub checked: usize,
     /// What could not be looked at, and why.
     pub notes: Vec<String>,
-    /// How long it took, in seconds.
-    #[serde(serialize_with = "super::up::seconds")]
+    /// How long it took.
     pub elapsed: Duration,
 }
 
@@ -35,6 +34,21 @@ impl Verification {
     #[must_use]
     pub fn ok(&self) -> bool {
         self.matrix.ok() && self.findings.is_empty()
+    }
+}
+
+/// In JSON: `{ok, matrix, findings, checked, notes, seconds}`.
+impl serde::Serialize for Verification {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut s = serializer.serialize_struct("Verification", 6)?;
+        s.serialize_field("ok", &self.ok())?;
+        s.serialize_field("matrix", &self.matrix)?;
+        s.serialize_field("findings", &self.findings)?;
+        s.serialize_field("checked", &self.checked)?;
+        s.serialize_field("notes", &self.notes)?;
+        s.serialize_field("seconds", &self.elapsed.as_secs_f64())?;
+        s.end()
     }
 }
 

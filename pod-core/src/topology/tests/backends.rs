@@ -114,6 +114,16 @@ async fn mistakes_that_only_the_backend_sees_are_found_first() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_a_network_has_its_place() {
+    let lab = Lab::new();
+    lab.recorder.0.lock().expect("log").mistaken = Some("red");
+    let e = lab.deploy(TWO).up(&(), 16).await.expect_err("an uplink that does not exist");
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+    assert_eq!(e.to_string(), "no such uplink (uplink: eth7, network: red, place: line 3, column 3)");
+    assert!(lab.is_empty().await && lab.recorder.take().is_empty());
+}
+
+#[tokio::test]
 async fn without_hot_attach_a_workload_is_made_anew() {
     let lab = Lab::of(MemBackend::new().without(Capability::HotAttach));
     lab.up(TWO).await;

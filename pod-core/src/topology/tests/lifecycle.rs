@@ -24,7 +24,7 @@ async fn two_vlans_come_up_are_proven_and_go_without_a_trace() {
 
     let verification = lab.up(TWO).await;
     assert!(verification.ok(), "{verification}");
-    let text: Vec<String> = verification.to_string().lines().map(|l| l.trim_end().to_owned()).collect();
+    let text: Vec<String> = verification.to_string().lines().map(ToOwned::to_owned).collect();
     assert_eq!(
         text,
         [
@@ -203,4 +203,30 @@ async fn workloads_may_have_commands_counts_and_no_network() {
     assert_eq!(lab.names("web-1").await, ["web-2 10.0.0.2", "web-3 10.0.0.3"]);
     lab.deploy(text).down(&()).await.expect("down");
     assert!(lab.is_empty().await);
+}
+
+#[tokio::test]
+async fn results_have_a_stable_json_form() {
+    let lab = Lab::new();
+    let deployment = lab.deploy("networks: { n: {} }\nworkloads: { a: { networks: [n] } }");
+    let report = deployment.up(&(), 1).await.expect("up");
+    let mut json = serde_json::to_value(&report).expect("json");
+    assert!(json["seconds"].take().is_f64());
+    assert_eq!(
+        json,
+        serde_json::json!({ "seconds": null, "plan": { "topology": "lab", "changes": [
+            { "action": "add", "thing": "network", "name": "n", "backend": "mem:", "detail": "untagged" },
+            { "action": "add", "thing": "workload", "name": "a", "backend": "mem:", "detail": "n" },
+        ] } })
+    );
+    let verification = deployment.verify(&()).await.expect("verify");
+    let json = serde_json::to_value(&verification).expect("json");
+    let keys: Vec<_> = json.as_object().expect("object").keys().cloned().collect();
+    assert_eq!(keys, ["checked", "findings", "matrix", "notes", "ok", "seconds"]);
+    assert_eq!(json["ok"], true);
+    let down = deployment.down(&()).await.expect("down");
+    assert_eq!(
+        serde_json::to_value(&down).expect("json"),
+        serde_json::json!({ "workloads": ["a"], "networks": ["n"] })
+    );
 }

@@ -4,6 +4,7 @@ mod backends;
 mod edits;
 mod interrupted;
 mod lifecycle;
+mod properties;
 mod reach;
 
 use super::{Deployment, Topology, Verification};
@@ -33,6 +34,8 @@ struct Recorder(Arc<Mutex<Log>>);
 struct Log {
     changes: Vec<&'static str>,
     fault: Option<(usize, Fault)>,
+    /// The network that the backend finds a mistake in.
+    mistaken: Option<&'static str>,
 }
 
 impl Recorder {
@@ -63,6 +66,11 @@ impl Around for Recorder {
         Fut: Future<Output = Result<T>> + Send,
     {
         let changes = call.kind == CallKind::Change || matches!(call.operation, "create" | "copy" | "stop" | "apply");
+        if call.operation == "plan"
+            && let Some(network) = self.0.lock().expect("log").mistaken
+        {
+            return Err(Error::not_found("uplink", "eth7").with_context("network", network));
+        }
         if !changes || call.kind == CallKind::Read {
             return attempt().await;
         }
