@@ -396,7 +396,15 @@ impl Backend for LocalBackend {
             {
                 return Err(e.with_context("left_behind", left.to_string()));
             }
-            self.engine.store.tidy();
+            let store = self.engine.store.clone();
+            let tidied = blocking(move || {
+                image::remove_unused(&store)?;
+                store.tidy();
+                Ok(())
+            });
+            if let Err(left) = tidied.await {
+                return Err(e.with_context("left_behind", left.to_string()));
+            }
             return Err(e);
         }
         self.engine.inspect(&name).await
