@@ -148,8 +148,10 @@ impl Networking for LocalNetworking {
     }
 
     async fn plan(&self, intent: NetworkIntent) -> Result<NetworkPlan> {
-        let sandboxes = self.sandboxes()?;
-        todo_net(&sandboxes, &intent)
+        for request in &intent.attachments {
+            self.engine.store.record(&request.workload)?;
+        }
+        self.engine.net.host().await?.plan(&intent).await
     }
 
     async fn apply(&self, plan: NetworkPlan) -> Result<Applied> {
@@ -160,7 +162,7 @@ impl Networking for LocalNetworking {
             }
         }
         let sandboxes = self.sandboxes()?;
-        todo_net(&sandboxes, &plan)
+        self.engine.net.host().await?.apply(&sandboxes, &plan).await
     }
 
     async fn attach(&self, request: AttachNetworkRequest) -> Result<Attachment> {
@@ -188,7 +190,7 @@ impl Networking for LocalNetworking {
     }
 
     async fn isolate(&self, request: IsolateRequest) -> Result<PolicyReport> {
-        todo_net(&(), &request.network)
+        self.engine.net.host().await?.isolate(&request).await
     }
 
     async fn apply_policy(&self, policy: PolicySpec) -> Result<PolicyReport> {
@@ -202,7 +204,7 @@ impl Networking for LocalNetworking {
         if self.engine.net.unused() && request.network.is_none() {
             return Ok(VerifyReport::default());
         }
-        todo_net(&sandboxes, &request)
+        self.engine.net.host().await?.verify(&sandboxes, &request).await
     }
 
     async fn probe(&self, request: ProbeRequest) -> Result<Vec<ProbeOutcome>> {
@@ -214,8 +216,4 @@ impl Networking for LocalNetworking {
         }
         self.engine.net.host().await?.probe(&sandbox(&self.engine.store, &request.workload), &request).await
     }
-}
-
-fn todo_net<T>(_: &impl std::fmt::Debug, _: &impl std::fmt::Debug) -> Result<T> {
-    Err(Error::unsupported("to come"))
 }
