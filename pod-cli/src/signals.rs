@@ -8,6 +8,7 @@ pub(crate) enum Control {
     /// End: SIGINT, SIGTERM, SIGHUP or SIGQUIT came.
     End(Signal),
     /// The terminal has another size.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix tells"))]
     Resized(TtySize),
 }
 

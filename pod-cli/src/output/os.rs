@@ -2,7 +2,7 @@
 
 use super::{Report, Table};
 use pod::copy::FileType;
-use pod::os::{Cpu, Disk, FileEntry, Interface, Memory, OsFacts, ProcessInfo, RouteEntry};
+use pod::os::{Cpu, Disk, FileEntry, Interface, Memory, OsFacts, Package, ProcessInfo, RouteEntry, Service, User};
 use pod::size::human;
 
 /// A thing of a list.
@@ -241,5 +241,72 @@ impl Row for FileEntry {
 
     fn name(&self) -> String {
         self.name.to_string()
+    }
+}
+
+impl Row for Package {
+    fn heading(_wide: bool) -> Vec<&'static str> {
+        vec!["NAME", "VERSION", "ARCH"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<String> {
+        vec![self.name.clone(), self.version.clone(), self.arch.clone()]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for Service {
+    fn heading(_wide: bool) -> Vec<&'static str> {
+        vec!["NAME", "STATE", "ENABLED", "PID", "DESCRIPTION"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<String> {
+        let enabled = self.enabled.map(|e| if e { "yes" } else { "no" });
+        vec![self.name.clone(), self.state.to_string(), text(enabled), text(self.pid), self.description.clone()]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for User {
+    fn heading(wide: bool) -> Vec<&'static str> {
+        if wide {
+            vec!["NAME", "UID", "GROUP", "GROUPS", "HOME", "SHELL", "FULL NAME"]
+        } else {
+            vec!["NAME", "UID", "GROUP", "HOME", "SHELL"]
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut row = vec![self.name.clone(), self.uid.to_string(), self.group.clone()];
+        if wide {
+            row.push(self.groups.join(","));
+        }
+        row.extend([self.home.to_string(), self.shell.to_string()]);
+        if wide {
+            row.push(self.comment.clone());
+        }
+        row
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// A host name.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct HostName {
+    pub(crate) host_name: String,
+}
+
+impl Facts for HostName {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("host name", self.host_name.clone())]
     }
 }
