@@ -48,8 +48,11 @@ fn code_spans(text: &str) -> Vec<String> {
 }
 
 fn check_span(root: &Path, known: &BTreeSet<String>, span: &str) -> Result<(), String> {
-    if span.contains(' ') || span.starts_with(['/', '-', '<']) {
-        return Ok(()); // a command line, a path of the system's, a flag
+    if span.contains(' ') || span.contains("://") || span.starts_with(['/', '-', '<']) {
+        return Ok(()); // a command line, an address, a path of the system's, a flag
+    }
+    if known.contains(span) {
+        return Ok(());
     }
     if span.contains('/') || [".md", ".toml", ".rs", ".yaml"].iter().any(|end| span.ends_with(end)) {
         return if root.join(span).exists() { Ok(()) } else { Err("no such file".into()) };
@@ -69,7 +72,7 @@ fn links(text: &str) -> Vec<String> {
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned()).collect()
 }
 
-/// Every word of the sources and manifests.
+/// Every word of the sources and manifests, and their files' names.
 fn words(root: &Path) -> Result<BTreeSet<String>, String> {
     let mut known = BTreeSet::new();
     let mut folders = vec![root.to_owned()];
@@ -83,6 +86,7 @@ fn words(root: &Path) -> Result<BTreeSet<String>, String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| ["rs", "toml", "yaml"].iter().any(|s| e == *s)) {
                 let text = read(&path)?;
+                known.insert(entry.file_name().to_string_lossy().into_owned());
                 known.extend(text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
             }
         }
@@ -104,12 +108,18 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let known = words(root).expect("sources");
         let check = |span| check_span(root, &known, span);
-        for good in
-            ["pod-core/src/backend.rs", "Backend", "Registry::connect", "pod-net", "cargo xtask test", "/run/pod"]
-        {
+        for good in [
+            "pod-core/src/backend.rs",
+            "Backend",
+            "Registry::connect",
+            "pod-net",
+            "cargo xtask test",
+            "/run/pod",
+            "lib.rs",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["pod-core/src/no_such.rs", "NoSuchTrait", "Registry::no_such_method"] {
+        for bad in ["pod-core/src/no_such.rs", "no_such.rs", "NoSuchTrait", "Registry::no_such_method"] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }
