@@ -118,13 +118,14 @@ impl Inner {
             check::same(&record, spec)?;
             let network = self.network(&spec.network)?;
             let record = self.moved_to(record, sandbox)?;
-            self.realize(&network, &record, inside)?;
+            self.realize(&network, &record, inside, None)?;
             return Ok(Attached::Before(record.attachment));
         }
         let port = self.name("pv", &[sandbox.workload.as_str(), spec.network.as_str()])?;
-        if let Some(netns) = self.existing_netns()? {
+        let outside = self.existing_netns()?.map(|netns| netns.netlink()).transpose()?;
+        if let Some(outside) = &outside {
             // a port that no record stands for is what is left when records are lost
-            netns.netlink()?.remove_link(port.as_str())?;
+            outside.remove_link(port.as_str())?;
         }
         let (network, record) = {
             let _lock = self.store.lock()?;
@@ -133,10 +134,15 @@ impl Inner {
             let taken = InUse { store: &self.store, records, inside: inside.netlink.links()? };
             let attachment = self.allocate(&network, &sandbox.workload, spec, &taken)?;
             let record = AttachmentRecord { spec: spec.clone(), attachment, port, netns: sandbox.netns.clone() };
-            self.store.put_attachment(&record)?;
+            if let Err(e) = self.store.put_attachment(&record) {
+                return Err(match self.store.drop_attachment(&record) {
+                    Ok(()) => e,
+                    Err(left) => e.with_context("not undone", left.to_string()),
+                });
+            }
             (network, record)
         };
-        match self.realize(&network, &record, inside) {
+        match self.realize(&network, &record, inside, outside) {
             Ok(()) => Ok(Attached::New(record.attachment)),
             Err(e) => Err(match self.undo(&record) {
                 Ok(()) => e,
@@ -200,7 +206,7 @@ impl Inner {
         for record in records {
             let network = self.network(&record.attachment.network)?;
             let record = self.moved_to(record, sandbox)?;
-            self.realize(&network, &record, &inside)?;
+            self.realize(&network, &record, &inside, None)?;
             restored.push(record.attachment);
         }
         Ok(restored)
@@ -221,15 +227,22 @@ impl Inner {
         lock.remove_if_empty()
     }
 
-    /// Makes an attachment from its record, or finds it made, and reads it back.
-    fn realize(&self, network: &NetworkRecord, record: &AttachmentRecord, inside: &Inside) -> Result<()> {
+    /// Makes an attachment from its record, or finds it made, and reads it back. `outside` is a socket
+    /// in POD's namespace, if the caller has one.
+    fn realize(
+        &self,
+        network: &NetworkRecord,
+        record: &AttachmentRecord,
+        inside: &Inside,
+        outside: Option<Netlink>,
+    ) -> Result<()> {
         let a = &record.attachment;
         let about = |e: Error| {
             e.with_context("workload", a.workload.as_str())
                 .with_context("network", a.network.as_str())
                 .with_context("interface", a.interface.as_str())
         };
-        let (outside, bridge) = self.bridge(network)?;
+        let (outside, bridge) = self.bridge(network, outside)?;
         if let Some(port) = outside.link(record.port.as_str())? {
             if read_back(network, record, bridge, &outside, &inside.netlink)?.findings.is_empty() {
                 return Ok(());

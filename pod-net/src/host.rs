@@ -161,11 +161,14 @@ impl Inner {
         }
     }
 
-    /// A socket in POD's namespace and the index of the network's bridge there. What is missing, as
-    /// after a reboot, is made again from the record.
-    pub(crate) fn bridge(&self, network: &NetworkRecord) -> Result<(Netlink, u32)> {
-        if let Some(netns) = self.existing_netns()? {
-            let netlink = netns.netlink()?;
+    /// A socket in POD's namespace, the caller's or a new one, and the index of the network's bridge
+    /// there. What is missing, as after a reboot, is made again from the record.
+    pub(crate) fn bridge(&self, network: &NetworkRecord, outside: Option<Netlink>) -> Result<(Netlink, u32)> {
+        let outside = match outside {
+            Some(outside) => Some(outside),
+            None => self.existing_netns()?.map(|netns| netns.netlink()).transpose()?,
+        };
+        if let Some(netlink) = outside {
             let joined = match &network.uplink_port {
                 Some(port) => netlink.link(port.as_str())?.is_some(),
                 None => true,

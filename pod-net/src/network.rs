@@ -55,6 +55,13 @@ impl Inner {
         spec.validate()?;
         self.check_kernel(spec)?;
         let _lock = self.store.lock()?;
+        self.create_locked(spec).map_err(|e| match self.clean_if_unused() {
+            Ok(()) => e,
+            Err(left) => e.with_context("not undone", left.to_string()),
+        })
+    }
+
+    fn create_locked(&self, spec: &NetworkSpec) -> Result<CreateNetworkOutcome> {
         let existing = self.store.network(&spec.name)?;
         if let Some(record) = &existing
             && record.spec != *spec
@@ -109,6 +116,9 @@ impl Inner {
         }
         if spec.uplink.is_some() && !kernel.vlan_8021q {
             return lacks("802.1Q sub-interfaces, which carry a network's tag on its uplink", "CONFIG_VLAN_8021Q");
+        }
+        if spec.subnets.iter().any(|n| n.addr().is_ipv6()) && !kernel.ipv6 {
+            return lacks("IPv6", "CONFIG_IPV6");
         }
         if spec.isolated && !kernel.port_isolation {
             return lacks("isolated bridge ports", "Linux 4.18 or later");

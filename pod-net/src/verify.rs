@@ -185,16 +185,16 @@ impl<'a> There<'a> {
         self.links.iter().find(|l| l.index == index).map_or_else(|| format!("link {index}"), |l| l.name.clone())
     }
 
-    /// The networks that a port of a bridge is on.
+    /// The networks that a port of a bridge is on: the bridge's only one, or those of the port's VLANs.
     fn networks_of(&self, bridge: u32, port: u32) -> Vec<&'a NetworkRecord> {
         let name = self.name_of(bridge);
-        let vlans = self.vlans.get(&port);
-        let on = |n: &&NetworkRecord| match (n.pvid, vlans) {
-            (Some(pvid), Some(v)) => v.untagged == Some(pvid) || v.tagged.contains(&pvid),
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        self.networks.iter().filter(|n| n.bridge.as_str() == name).filter(on).collect()
+        let all: Vec<_> = self.networks.iter().filter(|n| n.bridge.as_str() == name).collect();
+        if all.len() <= 1 {
+            return all;
+        }
+        let vlans = self.vlans.get(&port).cloned().unwrap_or_default();
+        let on = |n: &&NetworkRecord| n.pvid.is_some_and(|p| vlans.untagged == Some(p) || vlans.tagged.contains(&p));
+        all.into_iter().filter(on).collect()
     }
 
     /// Where the other end of a link leads.

@@ -232,7 +232,8 @@ fn cost(world: World) {
         times[times.len() / 2]
     });
     println!("attach: the eleventh {few:?}, the hundred and first {many:?}");
-    assert!(many < few * 3 / 2, "{few:?}, {many:?}");
+    // each broadcast of the new one goes to ten times as many, which takes its time on a slow kernel
+    assert!(many < few * 2, "{few:?}, {many:?}");
 }
 
 fn namespaces(world: World) {

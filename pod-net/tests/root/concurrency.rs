@@ -19,6 +19,7 @@ pub(crate) fn work(line: &str) {
     let dir = Path::new(words[1]);
     match words[0] {
         "make" => crate::crash::work(dir),
+        "open" => crate::refuse::work(dir),
         "attach" => attach_eight(dir, words[2].parse().expect("number")),
         other => panic!("no such work: {other}"),
     }

@@ -1,10 +1,11 @@
 //! The host's firewall has no say in POD's networks.
 
-use crate::Case;
 use crate::world::{World, inside, ip, network, pings, run, spec};
+use crate::{Case, Need};
 use pod_core::AttachmentSpec;
 
-pub(crate) const CASES: &[Case] = &[Case::new("a host that forwards nothing cuts no network of POD's", drop_all)];
+pub(crate) const CASES: &[Case] =
+    &[Case::on("a host that forwards nothing cuts no network of POD's", Need::Iptables, drop_all)];
 
 fn drop_all(world: World) {
     run("iptables -P FORWARD DROP");

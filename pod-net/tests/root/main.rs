@@ -36,6 +36,10 @@ pub(crate) enum Need {
     Tags,
     Vlan8021q,
     NoVlan8021q,
+    /// A second processor: what is timed would time the machine.
+    TwoProcessors,
+    /// A firewall that can be told to forward nothing.
+    Iptables,
 }
 
 impl Need {
@@ -47,6 +51,12 @@ impl Need {
             Self::Tags => kernel.vlan_filtering && kernel.vlan_8021q,
             Self::Vlan8021q => kernel.vlan_8021q,
             Self::NoVlan8021q => !kernel.vlan_8021q,
+            Self::TwoProcessors => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
+            Self::Iptables => {
+                let tried =
+                    std::process::Command::new("unshare").args(["-n", "iptables", "-P", "FORWARD", "DROP"]).output();
+                tried.is_ok_and(|o| o.status.success())
+            }
         }
     }
 
@@ -58,6 +68,8 @@ impl Need {
             Self::Tags => "needs CONFIG_BRIDGE_VLAN_FILTERING and CONFIG_VLAN_8021Q",
             Self::Vlan8021q => "needs CONFIG_VLAN_8021Q",
             Self::NoVlan8021q => "needs a kernel without CONFIG_VLAN_8021Q",
+            Self::TwoProcessors => "needs two processors",
+            Self::Iptables => "needs iptables, and a kernel that knows its filter table",
         }
     }
 }
@@ -95,10 +107,7 @@ fn main() {
         return child(&name);
     }
     let arguments = Arguments::from_args();
-    let kernel: KernelFeatures = match spawn(FEATURES).map(|out| serde_json::from_slice(&out)) {
-        Ok(Ok(kernel)) => kernel,
-        other => panic!("the kernel's features: {other:?}"),
-    };
+    let kernel = kernel();
     let trials = CASES.iter().copied().flatten().map(|case| {
         let trial = Trial::test(case.name, || run(case.name));
         if case.needs.met(&kernel) {
@@ -108,6 +117,12 @@ fn main() {
         }
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+/// What this kernel has, found by a process of its own.
+pub(crate) fn kernel() -> KernelFeatures {
+    let found = spawn(FEATURES).expect("the kernel's features");
+    serde_json::from_slice(&found).expect("the kernel's features")
 }
 
 fn child(name: &str) {

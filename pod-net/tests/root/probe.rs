@@ -1,7 +1,7 @@
 //! Reach, asked from inside.
 
-use crate::Case;
 use crate::world::{World, inside, interface, network, spec, workload};
+use crate::{Case, Need};
 use pod_core::{AttachmentSpec, ErrorKind, ProbeOutcome, ProbeRequest, ProbeTarget};
 use pod_net::Sandbox;
 use std::net::IpAddr;
@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("probes tell reached from not answered, refused and unknown", outcomes),
-    Case::new("a hundred workloads on ten networks probe each other at once", |world| hundred(&world, 10)),
-    Case::new("a hundred workloads on one network probe each other at once", |world| hundred(&world, 1)),
+    Case::on("a hundred workloads on ten networks probe each other at once", Need::TwoProcessors, |world| {
+        hundred(&world, 10)
+    }),
+    Case::on("a hundred workloads on one network probe each other at once", Need::TwoProcessors, |world| {
+        hundred(&world, 1)
+    }),
 ];
 
 fn targets(list: &[&str]) -> Vec<ProbeTarget> {

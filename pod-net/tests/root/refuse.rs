@@ -1,6 +1,6 @@
 //! Bad input: each an error that names the thing, the place and the way out, before anything changes.
 
-use crate::world::{World, inside, interface, ip, net, network, spec, tree, vlan};
+use crate::world::{World, inside, interface, ip, net, network, run, spec, tree, vlan};
 use crate::{Case, Need};
 use pod_core::{AttachMode, AttachmentSpec, Error, ErrorKind, MacAddr, NetworkSpec, Route};
 
@@ -8,6 +8,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("networks that make no sense are refused", networks),
     Case::new("attachments that make no sense or clash are refused", attachments),
     Case::new("an uplink that does not exist is refused", absent_uplink),
+    Case::new("a full disk is an error, and leaves nothing", full_disk),
+    Case::new("without root the error says so", no_permission),
     Case::on("an uplink without 802.1Q names the kernel option", Need::NoVlan8021q, no_8021q),
     Case::on("a trunk without VLAN filtering names the kernel option", Need::NoVlanFiltering, no_filtering),
 ];
@@ -126,4 +128,57 @@ fn no_filtering(world: World) {
         says(e, ErrorKind::Unsupported, &["CONFIG_BRIDGE_VLAN_FILTERING", "workload: a", "network: red"]);
     });
     assert!(!host.capabilities().has(pod_core::Capability::VlanTrunk));
+}
+
+fn full_disk(world: World) {
+    let host = world.host();
+    let a = world.sandbox("a");
+    let lib = world.dir.join("lib");
+    std::fs::create_dir(&lib).expect("directory");
+    run(&format!("mount -t tmpfs -o size=64k,nr_inodes=200 small {}", lib.display()));
+    let fill = || {
+        // the last page is too much
+        let full = std::fs::write(lib.join("fill"), vec![0; 1 << 20]).expect_err("it fills up");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    };
+    let free = || std::fs::remove_file(lib.join("fill")).expect("remove");
+    fill();
+    let e = world.run(host.create_network(&spec("red", "10.1.0.0/24"))).expect_err("full");
+    says(e, ErrorKind::Exhausted, &["write a record", "networks/red/network.json", "free some space"]);
+    assert!(!lib.join("net").exists() && !world.dir.join("run/net").exists());
+    free();
+    world.run(host.create_network(&spec("red", "10.1.0.0/24"))).expect("create");
+    fill();
+    let e = world.run(host.attach(&a, &AttachmentSpec::new(network("red")))).expect_err("full");
+    says(e, ErrorKind::Exhausted, &["networks/red/at/a.json", "free some space"]);
+    assert_eq!(inside(&a.netns, "ip -br link").lines().count(), 1);
+    free();
+    world.run(async {
+        let made = host.attach(&a, &AttachmentSpec::new(network("red"))).await.expect("attach");
+        assert_eq!(made.ips, [net("10.1.0.1/24")], "the address that could not be recorded is free");
+        host.forget(&a.workload).await.expect("forget");
+        host.remove_network(&network("red")).await.expect("remove");
+    });
+    pod_net::netns::remove(&a.netns).expect("remove");
+    world.assert_clean();
+}
+
+fn no_permission(world: World) {
+    let refused = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"])
+        .arg(std::env::current_exe().expect("this program"))
+        .env("POD_NET_CASE", format!("work:open {}", world.dir.display()))
+        .output()
+        .expect("run");
+    let text = String::from_utf8_lossy(&refused.stdout);
+    assert!(text.contains("permission denied") && text.contains("run as root"), "{text} {refused:?}");
+}
+
+/// What the process without permission does.
+pub(crate) fn work(dir: &std::path::Path) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    match runtime.block_on(pod_net::HostNet::open(crate::world::config(dir))) {
+        Ok(_) => println!("opened"),
+        Err(e) => println!("{}: {e}", e.kind()),
+    }
 }
