@@ -3,6 +3,7 @@
 use crate::{Error, ErrorKind, ExitStatus, Result, Signal};
 use async_trait::async_trait;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -186,24 +187,24 @@ impl Process {
     ///
     /// # Errors
     /// [`ErrorKind::WrongState`] without a terminal.
-    pub async fn resize(&self, size: TtySize) -> Result<()> {
-        self.command(|reply| Command::Resize(size, reply)).await
+    pub fn resize(&self, size: TtySize) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.command(move |reply| Command::Resize(size, reply))
     }
 
     /// Sends a signal to the program; one that has ended already is no error. Needs `exec.signal`.
     ///
     /// # Errors
     /// As the platform says.
-    pub async fn signal(&self, signal: Signal) -> Result<()> {
-        self.command(|reply| Command::Signal(signal, reply)).await
+    pub fn signal(&self, signal: Signal) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.command(move |reply| Command::Signal(signal, reply))
     }
 
     /// Kills the program and all it started; returns when none of them runs. Needs `exec.kill`.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where there is no way: the program was left.
-    pub async fn kill(&self) -> Result<()> {
-        self.command(Command::Kill).await
+    pub fn kill(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.command(Command::Kill)
     }
 
     /// Lets go: the program goes on.
@@ -214,12 +215,20 @@ impl Process {
         self.command(Command::Detach).await
     }
 
-    async fn command(&self, make: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
-        let (reply, answer) = oneshot::channel();
-        if self.commands.send(make(reply)).await.is_err() {
-            return Ok(()); // the task is gone: the program has ended and its driver was let go
+    /// Sends a command to the owning task. The future does not borrow the process, whose streams can't be
+    /// shared between threads.
+    fn command<F>(&self, make: F) -> impl Future<Output = Result<()>> + Send + use<F>
+    where
+        F: FnOnce(oneshot::Sender<Result<()>>) -> Command + Send,
+    {
+        let commands = self.commands.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            if commands.send(make(reply)).await.is_err() {
+                return Ok(()); // the task is gone: the program has ended and its driver was let go
+            }
+            answer.await.unwrap_or(Ok(()))
         }
-        answer.await.unwrap_or(Ok(()))
     }
 
     /// Waits for the end: closes stdin if nobody took it, drains stdout and stderr if nobody took
