@@ -110,7 +110,6 @@ impl Engine {
         let (store, name, id) = (self.store.clone(), spec.name.clone(), id.to_owned());
         let attachments = spec.attachments.clone();
         blocking(move || {
-            store.prepare()?;
             let root = image::open(spec.image.as_ref().unwrap_or(&Image::Host), &store)?;
             let record = record_of(spec, &id, &root);
             store.create(&record.spec.name, &id, |dir| {
@@ -137,6 +136,42 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes a workload, and starts it when asked to; a failure leaves nothing.
+    async fn create(&self, spec: WorkloadSpec, id: &str, start: bool) -> Result<()> {
+        let name = spec.name.clone();
+        let store = self.store.clone();
+        let inside = blocking(move || store.enter()).await?;
+        let made = match self.make(spec, id).await {
+            Ok(()) if start => self.start(&name).await.map(drop),
+            made => made,
+        };
+        drop(inside);
+        let Err(e) = made else { return Ok(()) };
+        // Only what this call made: another's workload of that name has another id.
+        if self.store.record(&name).is_ok_and(|r| r.id == id)
+            && let Err(left) = self.remove(&name, true).await
+        {
+            return Err(e.with_context("left_behind", left.to_string()));
+        }
+        let store = self.store.clone();
+        let tidied = blocking(move || {
+            image::remove_unused(&store)?;
+            store.tidy();
+            Ok(())
+        });
+        match tidied.await {
+            Ok(()) => Err(e),
+            Err(left) => Err(e.with_context("left_behind", left.to_string())),
+        }
+    }
+
+    /// Removes what a cancelled creation made.
+    async fn take_back(&self, name: &WorkloadName) {
+        if let Err(e) = self.remove(name, true).await {
+            tracing::warn!(error = %e, workload = %name, "a cancelled creation could not be taken back");
+        }
+    }
+
     /// The network namespace of a workload is there: after a reboot it is made anew, with its
     /// attachments.
     pub(crate) async fn ensure_netns(&self, name: &WorkloadName) -> Result<()> {
@@ -149,8 +184,12 @@ impl Engine {
     }
 
     async fn start(&self, name: &WorkloadName) -> Result<StartOutcome> {
-        let _lock = self.lock(name).await?;
         let store = self.store.clone();
+        let _lock = self.lock(name).await?;
+        let _inside = {
+            let store = store.clone();
+            blocking(move || store.enter()).await?
+        };
         let workload = {
             let (store, name) = (store.clone(), name.clone());
             blocking(move || store.workload(&name)).await?
@@ -333,24 +372,25 @@ fn start_of(store: &Store, name: &WorkloadName, record: Record) -> Start {
     }
 }
 
-/// Takes back what a failed or cancelled creation made.
-struct Undo {
+/// A creation under way on a task of its own. If the caller goes, what is made is taken back when it is
+/// whole: half-way there would be nothing yet to take hold of.
+struct Creation {
     engine: Engine,
     name: WorkloadName,
-    armed: bool,
+    made: tokio::sync::oneshot::Receiver<Result<()>>,
+    taken: bool,
 }
 
-impl Drop for Undo {
+impl Drop for Creation {
     fn drop(&mut self) {
-        if self.armed
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if self.taken {
+            return;
+        }
+        self.made.close();
+        // Made, and told to nobody.
+        if let Ok(Ok(())) = self.made.try_recv() {
             let (engine, name) = (self.engine.clone(), self.name.clone());
-            runtime.spawn(async move {
-                if let Err(e) = engine.remove(&name, true).await {
-                    tracing::warn!(error = %e, workload = %name, "a cancelled creation could not be taken back");
-                }
-            });
+            tokio::spawn(async move { engine.take_back(&name).await });
         }
     }
 }
@@ -368,7 +408,8 @@ impl Backend for LocalBackend {
     async fn ping(&self) -> Result<()> {
         let store = self.engine.store.clone();
         blocking(move || {
-            store.prepare()?;
+            drop(store.enter()?);
+            store.tidy();
             client::helper_program().map(drop)
         })
         .await
@@ -383,30 +424,18 @@ impl Backend for LocalBackend {
                 .with_context("workload", name.as_str())
                 .with_hint(format!("choose another name, or remove it: `pod rm {name}`")));
         }
-        let mut undo = Undo { engine: self.engine.clone(), name: name.clone(), armed: true };
-        let made = match self.engine.make(request.spec, &id).await {
-            Ok(()) if request.start => self.engine.start(&name).await.map(drop),
-            made => made,
-        };
-        undo.armed = false;
-        if let Err(e) = made {
-            // Only what this call made: another's workload of that name has another id.
-            if self.engine.store.record(&name).is_ok_and(|r| r.id == id)
-                && let Err(left) = self.engine.remove(&name, true).await
-            {
-                return Err(e.with_context("left_behind", left.to_string()));
+        let (told, made) = tokio::sync::oneshot::channel();
+        let mut creation = Creation { engine: self.engine.clone(), name: name.clone(), made, taken: false };
+        let (engine, spec, own) = (self.engine.clone(), request.spec, name.clone());
+        tokio::spawn(async move {
+            let done = engine.create(spec, &id, request.start).await;
+            if let Err(Ok(())) = told.send(done) {
+                engine.take_back(&own).await;
             }
-            let store = self.engine.store.clone();
-            let tidied = blocking(move || {
-                image::remove_unused(&store)?;
-                store.tidy();
-                Ok(())
-            });
-            if let Err(left) = tidied.await {
-                return Err(e.with_context("left_behind", left.to_string()));
-            }
-            return Err(e);
-        }
+        });
+        let done = (&mut creation.made).await;
+        creation.taken = true;
+        done.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the runtime was shut down")))?;
         self.engine.inspect(&name).await
     }
 
@@ -480,7 +509,6 @@ impl Backend for LocalBackend {
     }
 
     async fn events(&self, request: EventsRequest) -> Result<EventStream> {
-        self.engine.store.prepare()?;
         events::follow(&self.engine.store.journal(), request)
     }
 

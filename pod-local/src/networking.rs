@@ -1,8 +1,8 @@
 //! The networks of the `local:` backend: pod-net's, with the workloads' namespaces.
 
-use crate::backend::Engine;
+use crate::backend::{Engine, blocking};
 use crate::events;
-use crate::store::Store;
+use crate::store::{Inside, Store};
 use async_trait::async_trait;
 use pod_core::{
     Applied, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, Capability, CreateNetworkOutcome,
@@ -119,6 +119,11 @@ impl LocalNetworking {
         Ok(sandbox(&self.engine.store, name))
     }
 
+    async fn enter(&self) -> Result<Inside> {
+        let store = self.engine.store.clone();
+        blocking(move || store.enter()).await
+    }
+
     fn emit(&self, name: &WorkloadName, kind: EventKind) {
         events::emit(&self.engine.store.journal(), &Event::now(name.clone(), kind));
     }
@@ -127,7 +132,7 @@ impl LocalNetworking {
 #[async_trait]
 impl Networking for LocalNetworking {
     async fn create(&self, spec: NetworkSpec) -> Result<CreateNetworkOutcome> {
-        self.engine.store.prepare()?;
+        let _inside = self.enter().await?;
         self.engine.net.host().await?.create_network(&spec).await
     }
 
@@ -155,7 +160,7 @@ impl Networking for LocalNetworking {
     }
 
     async fn apply(&self, plan: NetworkPlan) -> Result<Applied> {
-        self.engine.store.prepare()?;
+        let _inside = self.enter().await?;
         for step in &plan.steps {
             if let NetworkStep::Attach(request) = step {
                 self.existing(&request.workload).await?;

@@ -146,16 +146,30 @@ impl Store {
         format!("/{}/{id}", self.instance)
     }
 
-    /// Makes the folders.
-    pub(crate) fn prepare(&self) -> Result<()> {
-        for dir in [self.lib.join("workloads"), self.run.join("workloads")] {
-            private_dir(&dir).map_err(|e| {
-                let denied = e.kind() == io::ErrorKind::PermissionDenied;
-                let error = Error::io("make the engine's folder", e).with_context("path", dir.display().to_string());
-                if denied { error.with_hint("the local engine needs root for now: use sudo") } else { error }
-            })?;
+    /// Makes the folders, and keeps [`Store::tidy`] from removing them until the result is dropped.
+    /// Blocks.
+    pub(crate) fn enter(&self) -> Result<Inside> {
+        let at = |path: &Path, e: io::Error| {
+            let denied = e.kind() == io::ErrorKind::PermissionDenied;
+            let error = Error::io("make the engine's folder", e).with_context("path", path.display().to_string());
+            if denied { error.with_hint("the local engine needs root for now: use sudo") } else { error }
+        };
+        loop {
+            private_dir(&self.lib).map_err(|e| at(&self.lib, e))?;
+            let file = match File::open(&self.lib) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue, // tidied away meanwhile
+                Err(e) => return Err(at(&self.lib, e)),
+            };
+            flock(&file, FlockOperation::LockShared).map_err(|e| at(&self.lib, e.into()))?;
+            if !is_still(&file, &self.lib) {
+                continue;
+            }
+            for dir in [self.lib.join("workloads"), self.run.join("workloads")] {
+                private_dir(&dir).map_err(|e| at(&dir, e))?;
+            }
+            return Ok(Inside { _folder: file });
         }
-        Ok(())
     }
 
     /// Makes a workload's folder out of what `fill` puts into it, in one step: it is there whole or not
@@ -205,14 +219,7 @@ impl Store {
         };
         flock(&file, FlockOperation::LockExclusive).map_err(|e| Error::io("lock the workload", e.into()))?;
         // While waiting, it may have been removed, and another made.
-        let same = |a: &fs::Metadata, b: &fs::Metadata| {
-            use std::os::unix::fs::MetadataExt;
-            (a.dev(), a.ino()) == (b.dev(), b.ino())
-        };
-        match (file.metadata(), fs::metadata(&dir)) {
-            (Ok(held), Ok(now)) if same(&held, &now) => Ok(Lock { _file: file }),
-            _ => Err(missing()),
-        }
+        if is_still(&file, &dir) { Ok(Lock { _file: file }) } else { Err(missing()) }
     }
 
     /// A workload's record.
@@ -328,11 +335,15 @@ impl Store {
     /// Removes the engine's folders as far as they are empty: nothing stays behind when the last
     /// workload and network go.
     pub(crate) fn tidy(&self) {
+        let Ok(file) = File::open(&self.lib) else { return };
+        // Whoever is making something now keeps the folders, and tidies when it goes.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !is_still(&file, &self.lib) {
+            return;
+        }
         for dir in ["workloads", "netns", "net"] {
             let _ = fs::remove_dir(self.run.join(dir));
             let _ = fs::remove_dir(self.lib.join(dir));
         }
-        let _ = fs::remove_dir(&self.lib);
         let in_use = ["workloads", "netns", "net"].iter().any(|d| self.run.join(d).exists());
         if !in_use {
             // Only the journal and what is known of the kernel may be left, and nobody uses them.
@@ -340,7 +351,23 @@ impl Store {
             let _ = fs::remove_file(self.run.join("kernel.json"));
             let _ = fs::remove_dir(&self.run);
         }
+        let _ = fs::remove_dir(&self.lib);
     }
+}
+
+/// Whether the open folder is the one at `path`, and not one that was removed.
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(held), Ok(now)) => (held.dev(), held.ino()) == (now.dev(), now.ino()),
+        _ => false,
+    }
+}
+
+/// Keeps the engine's folders from being tidied away; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    _folder: File,
 }
 
 /// Holds a workload against other changes; dropping it lets go.

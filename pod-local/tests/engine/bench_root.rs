@@ -73,11 +73,6 @@ impl Bench {
         format!("pod-{}", hash[..3].iter().map(|b| format!("{b:02x}")).collect::<String>())
     }
 
-    /// Where the engine keeps a workload's lasting files.
-    pub(crate) fn dir(&self, workload: &str) -> PathBuf {
-        self.root.path().join("lib/workloads").join(workload)
-    }
-
     /// The process id of a workload's helper: the parent of its PID 1.
     pub(crate) fn helper(&self, workload: &str) -> i32 {
         let status = std::fs::read(self.root.path().join("run/workloads").join(workload).join("status.json")).unwrap();

@@ -198,7 +198,7 @@ async fn damaged_and_hostile_archives_are_refused_and_leave_nothing() {
                 std::fs::write(file.path(), &bytes[..bytes.len() / 2]).unwrap();
                 file
             },
-            ErrorKind::InvalidInput,
+            ErrorKind::Integrity,
         ),
         ("no layers", docker(&[]), ErrorKind::InvalidInput),
         (

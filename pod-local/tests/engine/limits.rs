@@ -21,7 +21,7 @@ async fn memory_beyond_the_limit_is_killed() {
 async fn processes_beyond_the_limit_are_refused() {
     let bench = Bench::new().await;
     bench.run(spec("w", &["sleep", "600"]).with_limits(Limits::default().with_pids(8))).await;
-    let out = bench.sh("w", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait").await;
+    let out = bench.sh("w", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 >/dev/null 2>&1 & done; wait").await;
     assert!(out.stderr_text().contains("ork"), "{out:?}");
     assert_ne!(out.status, ExitStatus::Exited(0));
     bench.remove("w").await;
