@@ -360,7 +360,8 @@ pub enum AttachMode {
     /// Untagged in the workload: the platform adds and strips the tag.
     #[default]
     Access,
-    /// Tagged in the workload; only these VLAN ids pass.
+    /// Tagged in the workload, each VLAN by a sub-interface named `INTERFACE.VID`; only these VLAN ids
+    /// pass. It has addresses of its network only when that network's own id is among them.
     Trunk(Vec<VlanId>),
 }
 

@@ -175,7 +175,16 @@ impl Networks {
             }
             ips.push(net);
         }
-        if spec.ips.is_empty() {
+        // A trunk has addresses of its network only when it carries that network's VLAN.
+        let addressed = match &spec.mode {
+            AttachMode::Trunk(vlans) => network.vlan.is_some_and(|own| vlans.contains(&own)),
+            AttachMode::Access => true,
+        };
+        if !addressed && (!spec.ips.is_empty() || !spec.routes.is_empty()) {
+            return Err(Error::invalid("the trunk does not carry the network's own VLAN, so it has no address of it")
+                .with_hint("add the network's VLAN id to the trunk, or leave addresses and routes out"));
+        }
+        if addressed && spec.ips.is_empty() {
             for subnet in &network.subnets {
                 ips.push(network.next_free(*subnet, |ip| taken(ip).is_some())?);
             }

@@ -1,7 +1,7 @@
 //! Gives every attachment its addresses, once for the whole topology, the same each time.
 
 use super::Topology;
-use crate::{Error, ErrorKind, NetworkName, NetworkSpec, Result, WorkloadName};
+use crate::{AttachMode, AttachmentSpec, Error, ErrorKind, NetworkName, NetworkSpec, Result, WorkloadName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -28,7 +28,10 @@ pub(super) fn allocate(topology: &Topology, held: &[Held]) -> Result<Addresses> 
     let mut by_network: BTreeMap<&NetworkName, Vec<(usize, usize)>> = BTreeMap::new();
     for (w, workload) in topology.workloads.iter().enumerate() {
         for (a, attachment) in workload.spec.attachments.iter().enumerate() {
-            by_network.entry(&attachment.network).or_default().push((w, a));
+            let network = topology.network(&attachment.network);
+            if network.is_some_and(|n| is_addressed(&n.spec, attachment)) {
+                by_network.entry(&attachment.network).or_default().push((w, a));
+            }
         }
     }
     let mut out = Addresses::new();
@@ -42,6 +45,14 @@ pub(super) fn allocate(topology: &Topology, held: &[Held]) -> Result<Addresses> 
         out.extend(all.into_iter().map(|(workload, ips)| ((workload, name.clone()), ips)));
     }
     Ok(out)
+}
+
+/// Whether an attachment has addresses of its network: a trunk only when it carries the network's VLAN.
+pub(super) fn is_addressed(network: &NetworkSpec, attachment: &AttachmentSpec) -> bool {
+    match &attachment.mode {
+        AttachMode::Trunk(ids) => network.vlan.is_some_and(|own| ids.contains(&own)),
+        AttachMode::Access => true,
+    }
 }
 
 fn allocate_one(

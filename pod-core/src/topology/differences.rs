@@ -56,7 +56,8 @@ pub(super) fn attachment_differences(
     };
     [
         ("trunk", actual.mode != wanted.mode),
-        ("ip", addresses != wanted.ips.iter().copied().collect()),
+        // Where none is asked for there is none to choose: no subnet, or a trunk without it.
+        ("ip", !wanted.ips.is_empty() && addresses != wanted.ips.iter().copied().collect()),
         ("mac", wanted.mac.is_some_and(|m| m != actual.mac)),
         ("interface", wanted.interface.as_ref().is_some_and(|i| *i != actual.interface)),
         ("mtu", wanted.mtu.or(network_mtu).is_some_and(|m| m != actual.mtu)),

@@ -1,5 +1,6 @@
 //! What reach a topology expects.
 
+use super::addresses::is_addressed;
 use super::{Expect, Topology, TopologyWorkload};
 use crate::{AttachMode, AttachmentSpec, VlanId, WorkloadName};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ pub(super) fn members(topology: &Topology) -> Vec<WorkloadName> {
 /// What is expected of every ordered pair of [`members`].
 ///
 /// Two workloads reach each other when they share a network that is not isolated. Where there is no
-/// address to ask, or where they meet only on a trunk, whose tags are the workload's own business,
+/// address to ask or to ask from, or where they meet only on a trunk, whose tags are the workload's own business,
 /// nothing is expected. Rules of the file come after.
 pub(super) fn expectations(topology: &Topology) -> BTreeMap<(WorkloadName, WorkloadName), Expect> {
     let networked: Vec<&TopologyWorkload> =
@@ -37,11 +38,11 @@ fn by_rule(topology: &Topology, from: &TopologyWorkload, to: &TopologyWorkload) 
     let mut addressed = false;
     for theirs in &to.spec.attachments {
         let Some(network) = topology.network(&theirs.network).map(|n| &n.spec) else { continue };
-        addressed |= !network.subnets.is_empty();
+        addressed |= has_address(topology, theirs);
         for mine in &from.spec.attachments {
             if mine.mode == AttachMode::Access && theirs.mode == AttachMode::Access {
                 let joined = mine.network == theirs.network && !network.isolated;
-                if joined && !network.subnets.is_empty() {
+                if joined && has_address(topology, theirs) {
                     return Expect::Reached;
                 }
                 meet |= joined;
@@ -51,7 +52,13 @@ fn by_rule(topology: &Topology, from: &TopologyWorkload, to: &TopologyWorkload) 
             }
         }
     }
-    if meet || !addressed { Expect::Any } else { Expect::Blocked }
+    let asks = from.spec.attachments.iter().any(|a| has_address(topology, a));
+    if meet || !addressed || !asks { Expect::Any } else { Expect::Blocked }
+}
+
+fn has_address(topology: &Topology, attachment: &AttachmentSpec) -> bool {
+    let network = topology.network(&attachment.network).map(|n| &n.spec);
+    network.is_some_and(|n| !n.subnets.is_empty() && is_addressed(n, attachment))
 }
 
 /// The VLANs an attachment is on.
@@ -91,7 +98,7 @@ mod tests {
             ("w3", "w1", Expect::Reached),
             ("q1", "q2", Expect::Blocked),
             ("l1", "l2", Expect::Any),
-            ("l1", "w1", Expect::Blocked),
+            ("l1", "w1", Expect::Any),
             ("w1", "l1", Expect::Any),
         ] {
             assert_eq!(all[&(name(from), name(to))], expect, "{from} {to}");

@@ -49,8 +49,8 @@
 //! ```
 //!
 //! Two workloads are expected to reach each other when they share a network that is not isolated, and
-//! to be blocked otherwise; nothing is expected where there is no address to ask, or where they meet only
-//! on a trunk. Workloads that share a network know each other by name.
+//! to be blocked otherwise; nothing is expected where there is no address to ask or to ask from, or
+//! where they meet only on a trunk. Workloads that share a network know each other by name.
 //!
 //! Every address is chosen once for the whole topology: those the file gives, then those that are held
 //! already, then the lowest free ones in the order of the file.

@@ -231,6 +231,19 @@ fn values_that_cannot_be_are_refused_with_thing_place_and_way_out() {
             "",
         ),
         (
+            on("routes: [{ to: 10.9.0.0/24 }, { to: 10.9.0.0/24 }]").replace("{ n: { r", "{ §n: { r"),
+            "the route to 10.9.0.0/24 is given twice",
+            "workload: a",
+            "",
+        ),
+        (
+            on("trunk: [6], ip: 10.0.0.3").replace("{ n: { t", "{ §n: { t"),
+            "the trunk does not carry the network's own VLAN 5",
+            "workload: a",
+            "add 5 to the trunk",
+        ),
+        (on("interface: lo").replace("{ n: { i", "{ §n: { i"), "loopback", "workload: a", "another interface name"),
+        (
             on("routes: [{ to: 'fd00::/64', via: 10.0.0.3 }]").replace("{ n: { r", "{ §n: { r"),
             "of two address families",
             "workload: a",

@@ -6,8 +6,8 @@
 
 use super::deployment::{Deployment, Found};
 use super::expect::{expectations, members};
-use super::{Cell, Expect, Matrix, Measured};
-use crate::{Attachment, Error, Finding, IfName, NetworkName, ProbeOutcome, ProbeTarget, WorkloadName};
+use super::{Cell, Expect, Matrix, Measured, Topology};
+use crate::{AttachMode, Attachment, Error, Finding, IfName, NetworkName, ProbeOutcome, ProbeTarget, WorkloadName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,20 +22,47 @@ pub(super) struct Node {
     attachments: Vec<Attachment>,
 }
 
+/// A way out of a workload: an interface, or a trunk's sub-interface for one VLAN.
+#[derive(Debug, Clone)]
+struct Door {
+    interface: IfName,
+    /// The network it is attached to.
+    network: NetworkName,
+    /// The networks it may lead to, by VLAN.
+    leads_to: BTreeSet<NetworkName>,
+}
+
 /// One address to ask from one workload.
 #[derive(Debug)]
 pub(super) struct Ask {
     /// Whose address it is; the prober's own for its control.
     pub(super) target: usize,
     ip: IpAddr,
-    /// The network it is asked on, and the interface; none for the prober's own address.
-    by: Option<(NetworkName, IfName)>,
+    /// How it is asked; none for the prober's own address.
+    by: Option<Door>,
     /// Others on that network who may answer in the target's place.
     others: Vec<WorkloadName>,
     /// Whether this very address must answer.
     must: bool,
     /// Whether silence is worth a second question.
     pub(super) again: bool,
+}
+
+/// The ways out that an attachment gives.
+fn doors(topology: &Topology, attachment: &Attachment) -> impl Iterator<Item = Door> {
+    let door = |interface: IfName, leads_to| Door { interface, network: attachment.network.clone(), leads_to };
+    let doors: Vec<Door> = match &attachment.mode {
+        AttachMode::Trunk(ids) => ids
+            .iter()
+            .filter_map(|id| {
+                let interface = IfName::new(format!("{}.{id}", attachment.interface)).ok()?;
+                let tagged = topology.networks.iter().filter(|n| n.spec.vlan == Some(*id));
+                Some(door(interface, tagged.map(|n| n.spec.name.clone()).collect()))
+            })
+            .collect(),
+        _ => vec![door(attachment.interface.clone(), BTreeSet::from([attachment.network.clone()]))],
+    };
+    doors.into_iter()
 }
 
 /// Whether an attachment has an address of the family of `ip`.
@@ -58,7 +85,7 @@ impl Ask {
     pub(super) fn probe(&self) -> ProbeTarget {
         let target = ProbeTarget::new(self.ip);
         match &self.by {
-            Some((_, interface)) => target.with_interface(interface.clone()),
+            Some(door) => target.with_interface(door.interface.clone()),
             None => target,
         }
     }
@@ -127,21 +154,27 @@ impl Deployment {
                         if share && expect != Expect::Blocked && !here {
                             continue;
                         }
-                        for ip in theirs.ips.iter().map(ipnet::IpNet::addr) {
-                            let mut others: BTreeSet<&WorkloadName> =
-                                owners.get(&(&mine.network, ip)).into_iter().flatten().copied().collect();
+                        let asked = doors(topology, mine)
+                            .flat_map(|door| theirs.ips.iter().map(move |ip| (door.clone(), ip.addr())));
+                        for (door, ip) in asked {
+                            let mut others: BTreeSet<&WorkloadName> = door
+                                .leads_to
+                                .iter()
+                                .flat_map(|n| owners.get(&(n, ip)).into_iter().flatten().copied())
+                                .collect();
                             others.remove(&to.name);
                             if from.holds(ip) {
                                 others.insert(&from.name);
                             }
                             let must = here
                                 && expect == Expect::Reached
+                                && mine.mode == AttachMode::Access
                                 && !isolated.contains(&mine.network)
                                 && speaks(mine, ip);
                             list.push(Ask {
                                 target: t,
                                 ip,
-                                by: Some((mine.network.clone(), mine.interface.clone())),
+                                by: Some(door),
                                 others: others.into_iter().cloned().collect(),
                                 must,
                                 again: must || (expect == Expect::Reached && !here),
@@ -156,6 +189,16 @@ impl Deployment {
     }
 }
 
+/// What the answers prove.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    pub(super) matrix: Matrix,
+    /// The addresses that are silent though their workload is reached by another.
+    pub(super) findings: Vec<Finding>,
+    /// The probers that reached no one and are believed all the same.
+    pub(super) trusted: Vec<WorkloadName>,
+}
+
 impl Survey {
     /// Those whom the file gives no one to reach: no answer can prove that their questions go out.
     pub(super) fn lonely(&self) -> impl Iterator<Item = usize> {
@@ -165,10 +208,9 @@ impl Survey {
         })
     }
 
-    /// The matrix that the outcomes prove, and the addresses that are silent though their workload is
-    /// reached by another. `sound` are the workloads whose interfaces a backend read back and found as
+    /// What the outcomes prove. `sound` are the workloads whose interfaces a backend read back and found as
     /// they should be.
-    pub(super) fn judge(&self, outcomes: &[Vec<ProbeOutcome>], sound: &BTreeSet<usize>) -> (Matrix, Vec<Finding>) {
+    pub(super) fn judge(&self, outcomes: &[Vec<ProbeOutcome>], sound: &BTreeSet<usize>) -> Judgement {
         // Who answered where, no matter whom.
         let mut alive: BTreeSet<(usize, IpAddr)> = BTreeSet::new();
         // Whose questions go out: it reached another.
@@ -179,9 +221,13 @@ impl Survey {
                 probing[f] |= ask.target != f;
             }
         }
-        for f in self.lonely() {
+        let mut trusted = Vec::new();
+        for f in self.lonely().filter(|f| sound.contains(f)) {
             let mut own = self.asks[f].iter().filter(|a| a.target == f).peekable();
-            probing[f] |= sound.contains(&f) && own.peek().is_some() && own.all(|a| alive.contains(&(f, a.ip)));
+            if !probing[f] && own.peek().is_some() && own.all(|a| alive.contains(&(f, a.ip))) {
+                probing[f] = true;
+                trusted.push(self.nodes[f].name.clone());
+            }
         }
         let mut cells = Vec::new();
         let mut findings = Vec::new();
@@ -202,7 +248,8 @@ impl Survey {
                 cells.push(Cell::new(self.nodes[f].name.clone(), self.nodes[t].name.clone(), expected, measured));
             }
         }
-        (Matrix::new(self.nodes.iter().map(|n| n.name.clone()).collect(), cells), findings)
+        let names = self.nodes.iter().map(|n| n.name.clone()).collect();
+        Judgement { matrix: Matrix::new(names, cells), findings, trusted }
     }
 
     fn measure(
@@ -233,7 +280,7 @@ impl Survey {
             return Measured::Unknown(format!("{} has no {}", who.0, who.1));
         }
         if let Some((ask, _)) = pairs.iter().find(|(_, o)| o.reached()) {
-            let network = ask.by.as_ref().map(|(n, _)| n.to_string()).unwrap_or_default();
+            let network = ask.by.as_ref().map(|d| d.network.to_string()).unwrap_or_default();
             let others = ask.others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Measured::Unknown(format!(
                 "the address {} also belongs to {others}, who may have answered on {network}",
@@ -264,7 +311,7 @@ impl Survey {
             ProbeOutcome::Refused(why) | ProbeOutcome::Unknown(why) => why.clone(),
         };
         let (network, interface) = match &ask.by {
-            Some((network, interface)) => (Some(network.clone()), interface.to_string()),
+            Some(door) => (Some(door.network.clone()), door.interface.to_string()),
             None => (None, "its own".to_owned()),
         };
         let place = format!("{interface}, asking {} of {}", ask.ip, self.nodes[ask.target].name);

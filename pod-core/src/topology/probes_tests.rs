@@ -53,7 +53,8 @@ fn judge_with(survey: &Survey, answers: impl Fn(&str, &ProbeTarget) -> ProbeOutc
         asks.iter().map(|a| answers(node.name.as_str(), &a.probe())).collect()
     };
     let outcomes: Vec<Vec<ProbeOutcome>> = survey.nodes.iter().zip(&survey.asks).map(ask).collect();
-    survey.judge(&outcomes, &BTreeSet::new())
+    let judgement = survey.judge(&outcomes, &BTreeSet::new());
+    (judgement.matrix, judgement.findings)
 }
 
 fn unknown<'a>(matrix: &'a Matrix, from: &str, to: &str) -> &'a str {
@@ -241,12 +242,13 @@ fn the_read_back_stands_in_for_who_has_no_one_to_reach() {
         };
         survey.asks.iter().map(|asks| asks.iter().map(answer).collect()).collect()
     };
-    let (matrix, _) = survey.judge(&outcomes(true), &BTreeSet::from([0, 1]));
-    assert!(matrix.ok(), "{matrix}");
-    let (matrix, _) = survey.judge(&outcomes(true), &BTreeSet::from([0]));
+    let judgement = survey.judge(&outcomes(true), &BTreeSet::from([0, 1]));
+    assert!(judgement.matrix.ok(), "{}", judgement.matrix);
+    assert_eq!(judgement.trusted, [name("a"), name("b")]);
+    let matrix = survey.judge(&outcomes(true), &BTreeSet::from([0])).matrix;
     assert_eq!(measured(&matrix, "a", "b"), Measured::Blocked);
     assert!(unknown(&matrix, "b", "a").contains("no control: b reached no other workload"));
-    let (matrix, _) = survey.judge(&outcomes(false), &BTreeSet::from([0, 1]));
+    let matrix = survey.judge(&outcomes(false), &BTreeSet::from([0, 1])).matrix;
     assert!(unknown(&matrix, "a", "b").contains("no control: a reached no other workload"));
     // Who has someone to reach must reach someone.
     assert_eq!(self::survey(TWO, four()).lonely().count(), 0);

@@ -118,6 +118,11 @@ impl Topology {
             if let Some(first) = networks.insert(name, place) {
                 return Err(place.mark(first_was(bad("it is on this network twice".into()), &first)));
             }
+            if attachment.interface.as_ref().is_some_and(|i| i.as_str() == "lo") {
+                return Err(place.mark(
+                    bad("lo is the workload's loopback interface".into()).with_hint("choose another interface name"),
+                ));
+            }
             if let Some(interface) = &attachment.interface
                 && let Some(first) = interfaces.insert(interface, place)
             {
@@ -146,6 +151,14 @@ impl Topology {
                         .with_hint("give the network `vlan: 1` to `vlan: 4094`, or leave the trunk out"),
                 ));
             }
+            let asks_for_address = !attachment.ips.is_empty() || !attachment.routes.is_empty();
+            if asks_for_address && !addresses::is_addressed(network, attachment) {
+                let own = network.vlan.map(|v| v.to_string()).unwrap_or_default();
+                return Err(place.mark(
+                    bad(format!("the trunk does not carry the network's own VLAN {own}, so it has no address of it"))
+                        .with_hint(format!("add {own} to the trunk, or leave addresses and routes out")),
+                ));
+            }
             let mtu = attachment.mtu.unwrap_or(network.mtu);
             if mtu > network.mtu {
                 return Err(place.mark(
@@ -156,7 +169,10 @@ impl Topology {
             if mtu < 1280 && network.subnets.iter().any(|s| s.addr().is_ipv6()) {
                 return Err(place.mark(bad(format!("IPv6 needs an MTU of 1280 or more, not {mtu}"))));
             }
-            for route in &attachment.routes {
+            for (n, route) in attachment.routes.iter().enumerate() {
+                if attachment.routes[..n].iter().any(|r| r.to == route.to) {
+                    return Err(place.mark(bad(format!("the route to {} is given twice", route.to))));
+                }
                 check_route(network, attachment, route).map_err(|e| place.mark(e))?;
             }
         }

@@ -94,16 +94,17 @@ impl Deployment {
         let survey = self.survey(&found);
         let sound = self.sound(&survey, &findings);
         let outcomes = self.ask(&survey, progress).await;
-        let (matrix, silent) = survey.judge(&outcomes, &sound);
-        findings.extend(silent);
-        for lonely in survey.lonely().filter(|f| sound.contains(f)) {
+        let judgement = survey.judge(&outcomes, &sound);
+        findings.extend(judgement.findings);
+        if !judgement.trusted.is_empty() {
+            let names: Vec<&str> = judgement.trusted.iter().map(crate::WorkloadName::as_str).collect();
             notes.push(format!(
-                "the file gives {} no one to reach: that it is cut off rests on its own answer and on the read-back of \
-                 its interfaces",
-                survey.nodes[lonely].name
+                "the file gives no one to reach to {}: that nothing answers there rests on the workload's answer to \
+                 itself and on the read-back of its interfaces",
+                names.join(", ")
             ));
         }
-        Ok(Verification { matrix, findings, checked, notes, elapsed: begun.elapsed() })
+        Ok(Verification { matrix: judgement.matrix, findings, checked, notes, elapsed: begun.elapsed() })
     }
 
     /// The workloads whose interfaces a backend read back without a finding about them or their networks.

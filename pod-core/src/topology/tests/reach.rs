@@ -77,6 +77,26 @@ async fn the_examples_are_proven() {
     }
 }
 
+/// What meets on a trunk is shown and not expected; what does not meet is proven by every VLAN of the
+/// trunk.
+#[tokio::test]
+async fn trunks_come_up_stay_and_are_probed_by_their_sub_interfaces() {
+    let text = "networks:\n  a: { vlan: 5, subnet: 10.0.0.0/24 }\n  b: { vlan: 6, subnet: 10.1.0.0/24 }\n  \
+                c: { vlan: 7, subnet: 10.2.0.0/24 }\nworkloads:\n  \
+                router: { networks: { a: { trunk: [5, 6] } } }\n  tap: { networks: { b: { trunk: [7] } } }\n  \
+                a1: { networks: [a] }\n  a2: { networks: [a] }\n  b1: { networks: [b] }\n  \
+                c1: { networks: [c] }\n  c2: { networks: [c] }\n";
+    let lab = Lab::new();
+    let v = lab.up(text).await;
+    assert!(v.ok(), "{v}");
+    assert!(matches!(v.matrix.cell("router", "a1").expect("cell").measured, Measured::Reached(_)), "{v}");
+    let blocked = v.matrix.cell("router", "c1").expect("cell");
+    assert_eq!((blocked.expected, &blocked.measured), (crate::topology::Expect::Blocked, &Measured::Blocked));
+    assert!(lab.attachments().await.contains(&"router a 10.0.0.1".to_owned()));
+    let plan = planned(&lab.deploy(&text.replace("[5, 6]", "[5, 7]"))).await;
+    assert_eq!(plan, ["~ attachment router on a: made anew: trunk changed"]);
+}
+
 #[tokio::test]
 async fn the_read_back_stands_in_for_who_has_no_one_to_reach_and_a_note_says_so() {
     let text = "networks: { n: { subnet: 10.0.0.0/24 }, m: { subnet: 10.0.0.0/24 } }\n\
@@ -84,7 +104,7 @@ async fn the_read_back_stands_in_for_who_has_no_one_to_reach_and_a_note_says_so(
     let lab = Lab::new();
     let v = lab.up(text).await;
     assert!(v.ok(), "{v}");
-    assert!(v.to_string().contains("note: the file gives a no one to reach"), "{v}");
+    assert!(v.to_string().contains("note: the file gives no one to reach to a, b: "), "{v}");
     // What is not as it was made can't stand in.
     lab.mem.tamper_move(&name("a"), &network("n"), &network("m")).expect("tamper");
     let v = lab.deploy(text).verify(&()).await.expect("verify");
