@@ -260,3 +260,22 @@ async fn a_workload_without_a_shell_is_told() {
     let error = Os::detect(Arc::new(local)).await.expect_err("there is nothing to run");
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some("os.detect")));
 }
+
+#[tokio::test]
+async fn users_and_packages_of_this_machine() {
+    let os = gnu().await;
+    let root = os.user("root").await.expect("there is a root");
+    assert_eq!((root.uid, root.gid), (0, 0));
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("read");
+    let names: Vec<String> = os.users().await.expect("read").into_iter().map(|u| u.name).collect();
+    assert!(passwd.lines().filter_map(|l| l.split(':').next()).all(|n| names.iter().any(|m| m == n)));
+    assert_eq!(os.user("no-such-user").await.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
+    match os.facts().package_manager {
+        Some(manager) => {
+            let all = os.packages().await.expect("read");
+            assert!(all.len() > 10 && all.iter().all(|p| !p.name.is_empty() && !p.version.is_empty()), "{manager}");
+            assert_eq!(os.package("no-such-package").await.expect("asked"), None);
+        }
+        None => assert_eq!(os.packages().await.map_err(|e| e.kind()), Err(ErrorKind::Unsupported)),
+    }
+}

@@ -77,6 +77,7 @@ impl Os {
                 let mut error =
                     Error::new(ErrorKind::Timeout, "the machine was told to reboot and is not back in time")
                         .with_context("waited", format!("{} s", deadline.as_secs()))
+                        .with_hint("a container only ends: start it again through its backend")
                         .with_operation("os.reboot");
                 if let Some(last) = last {
                     error = error.with_source(last);

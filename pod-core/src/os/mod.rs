@@ -7,6 +7,8 @@
 #[cfg(all(test, target_os = "linux"))]
 mod changes;
 mod dialect;
+#[cfg(all(test, target_os = "linux"))]
+mod downtime;
 mod facts;
 mod files;
 mod handle;

@@ -160,8 +160,8 @@ pub(crate) const EXIT_KINDS: &[(u8, ErrorKind)] = &[
     (98, ErrorKind::Busy),
 ];
 
-/// Words of stderr that tell an error's kind, the first that is found; in the C locale.
-const STDERR_KINDS: &[(&str, ErrorKind)] = &[
+/// Words anywhere in stderr that tell an error's kind, the first that is found; in the C locale.
+const ANYWHERE: &[(&str, ErrorKind)] = &[
     ("read-only file system", ErrorKind::PermissionDenied),
     ("permission denied", ErrorKind::PermissionDenied),
     ("operation not permitted", ErrorKind::PermissionDenied),
@@ -174,8 +174,17 @@ const STDERR_KINDS: &[(&str, ErrorKind)] = &[
     ("cannot allocate memory", ErrorKind::Exhausted),
     ("unable to locate package", ErrorKind::NotFound),
     ("no match for argument", ErrorKind::NotFound),
+    ("unable to find a match", ErrorKind::NotFound),
     ("target not found", ErrorKind::NotFound),
     ("no such package", ErrorKind::NotFound),
+    ("could not get lock", ErrorKind::Busy),
+    ("unable to lock database", ErrorKind::Busy),
+    ("temporary failure resolving", ErrorKind::Unavailable),
+    ("could not resolve host", ErrorKind::Unavailable),
+];
+
+/// Words that count only in the last line: further up, what is or is not there may be anything.
+const LAST_LINE: &[(&str, ErrorKind)] = &[
     ("no such process", ErrorKind::NotFound),
     ("no such file or directory", ErrorKind::NotFound),
     ("cannot find device", ErrorKind::NotFound),
@@ -184,16 +193,12 @@ const STDERR_KINDS: &[(&str, ErrorKind)] = &[
     ("does not exist", ErrorKind::NotFound),
     ("file exists", ErrorKind::AlreadyExists),
     ("already exists", ErrorKind::AlreadyExists),
-    ("could not get lock", ErrorKind::Busy),
-    ("unable to lock database", ErrorKind::Busy),
     ("resource busy", ErrorKind::Busy),
     ("directory not empty", ErrorKind::Conflict),
     ("operation not supported", ErrorKind::Unsupported),
     ("unknown device type", ErrorKind::Unsupported),
     ("invalid option", ErrorKind::Unsupported),
     ("unrecognized option", ErrorKind::Unsupported),
-    ("temporary failure resolving", ErrorKind::Unavailable),
-    ("could not resolve host", ErrorKind::Unavailable),
     ("network is unreachable", ErrorKind::Unavailable),
 ];
 
@@ -203,7 +208,6 @@ pub(crate) fn check(output: &Output) -> Result<()> {
         return Ok(());
     }
     let said = last_words(&output.stderr);
-    let lower = output.stderr_text().to_ascii_lowercase();
     let own = match output.status {
         ExitStatus::Exited(code) => EXIT_KINDS.iter().find(|(c, _)| *c == code),
         _ => None,
@@ -216,7 +220,7 @@ pub(crate) fn check(output: &Output) -> Result<()> {
     }
     let kind = match output.status {
         ExitStatus::Exited(126 | 127) => ErrorKind::Unsupported,
-        _ => STDERR_KINDS.iter().find(|(words, _)| lower.contains(words)).map_or(ErrorKind::CommandFailed, |(_, k)| *k),
+        _ => kind_of(&said),
     };
     let mut error =
         Error::new(kind, "a program in the workload failed").with_context("status", output.status.to_string());
@@ -231,9 +235,19 @@ pub(crate) fn check(output: &Output) -> Result<()> {
     })
 }
 
-/// The last 2,000 bytes of a program's stderr, from the start of a line.
+/// The kind that a program's words tell.
+fn kind_of(said: &str) -> ErrorKind {
+    let lower = said.to_ascii_lowercase();
+    let last = lower.lines().next_back().unwrap_or_default();
+    let told = |table: &[(&str, ErrorKind)], text: &str| table.iter().find(|(w, _)| text.contains(w)).map(|(_, k)| *k);
+    told(ANYWHERE, &lower).or_else(|| told(LAST_LINE, last)).unwrap_or(ErrorKind::CommandFailed)
+}
+
+/// The last 2,000 bytes of a program's stderr, from the start of a line, without what a shell says when
+/// its folder is gone.
 fn last_words(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
+    let text: String = text.split_inclusive('\n').filter(|l| !l.contains("getcwd()")).collect();
     let text = text.trim();
     if text.len() <= 2000 {
         return text.to_owned();
@@ -266,6 +280,8 @@ mod tests {
             (127, "/bin/sh: 1: dnf: not found", ErrorKind::Unsupported),
             (100, "E: Unable to locate package nope", ErrorKind::NotFound),
             (1, "something else", ErrorKind::CommandFailed),
+            (1, "sh: 0: getcwd() failed: No such file or directory\nJob failed.", ErrorKind::CommandFailed),
+            (1, "postinst: x: No such file or directory\nE: dpkg returned an error code (1)", ErrorKind::CommandFailed),
             (90, "noise\n\x01no such user: bob\n", ErrorKind::NotFound),
         ] {
             let error = check(&failed(code, stderr)).map_err(|e| e.kind());

@@ -7,6 +7,8 @@ mod detect;
 mod files;
 mod host;
 mod ifconfig;
+#[cfg(test)]
+mod intents;
 mod interfaces;
 mod ip_text;
 mod network;

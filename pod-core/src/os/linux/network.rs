@@ -301,7 +301,7 @@ pub(crate) fn persist(config: &NetworkConfig, before: &NetworkState) -> Result<P
             .with_context("interface", name));
     }
     match before.names.manager {
-        Some(NetworkManager::NetworkManager) => Ok(network_manager(config)),
+        Some(NetworkManager::NetworkManager) => network_manager(config),
         Some(NetworkManager::SystemdNetworkd) => networkd(config),
         None => Err(Error::unsupported("nothing in the workload keeps a network configuration over a reboot")),
     }
@@ -313,7 +313,7 @@ fn join<T: ToString>(items: impl Iterator<Item = T>, with: &str) -> String {
 
 /// A profile of our own, which wins over others at the next boot; one that is there is changed.
 /// Nothing is activated now: the interface has its configuration already.
-fn network_manager(config: &NetworkConfig) -> Plan<()> {
+fn network_manager(config: &NetworkConfig) -> Result<Plan<()>> {
     let name = config.interface.as_str();
     let mut settings: Vec<String> = vec!["connection.autoconnect".into(), "yes".into()];
     let mut set = |key: &str, value: String| settings.extend([key.to_owned(), value]);
@@ -326,14 +326,18 @@ fn network_manager(config: &NetworkConfig) -> Plan<()> {
             (true, false) => "disabled",
             (true, true) => "link-local",
         };
-        // Addresses first: without one, `manual` is refused.
+        // Without an address NetworkManager takes neither servers nor domains of that family.
+        let manual = method == "manual";
+        let dns = join(config.dns.iter().filter(|d| d.is_ipv6() == v6), ",");
+        if !manual && !dns.is_empty() {
+            return Err(Error::unsupported("NetworkManager keeps a DNS server only beside an address of its family")
+                .with_context("dns", dns));
+        }
         set(&format!("{prefix}.addresses"), addresses);
         set(&format!("{prefix}.method"), method.into());
         set(&format!("{prefix}.gateway"), join(config.gateways.iter().filter(|g| g.is_ipv6() == v6), ","));
-        set(&format!("{prefix}.dns"), join(config.dns.iter().filter(|d| d.is_ipv6() == v6), ","));
-        if method == "manual" {
-            set(&format!("{prefix}.dns-search"), config.search.join(","));
-        }
+        set(&format!("{prefix}.dns"), dns);
+        set(&format!("{prefix}.dns-search"), if manual { config.search.join(",") } else { String::new() });
     }
     set("802-3-ethernet.mtu", config.mtu.unwrap_or(0).to_string());
     let mut make: Vec<String> = vec!["con-name".into(), format!("pod-{name}"), "ifname".into(), name.to_owned()];
@@ -349,7 +353,7 @@ fn network_manager(config: &NetworkConfig) -> Plan<()> {
         set = words(&settings),
         make = words(&make),
     );
-    Plan::new(script(&text, NONE), |_| Ok(()))
+    Ok(Plan::new(script(&text, NONE), |_| Ok(())))
 }
 
 /// Files that systemd-networkd reads at the next boot. A VLAN must also be named in its parent's file,

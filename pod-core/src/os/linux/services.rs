@@ -123,7 +123,8 @@ fn read_systemd(output: &Output) -> Result<Vec<Service>> {
         };
         let service = Service {
             name: name.to_owned(),
-            description: field("Description").to_owned(),
+            // Without a description of its own, systemd gives it its name.
+            description: Some(field("Description")).filter(|d| *d != id).unwrap_or_default().to_owned(),
             state,
             enabled: enabled(field("UnitFileState")),
             pid: field("MainPID").parse().ok().filter(|p| *p != 0),
@@ -133,8 +134,9 @@ fn read_systemd(output: &Output) -> Result<Vec<Service>> {
     for line in sections.text("files")?.lines() {
         let mut words = line.split_whitespace();
         let (Some(file), Some(state)) = (words.next(), words.next()) else { continue };
-        // A template, NAME@.service, is no service by itself.
-        let Some(name) = file.strip_suffix(".service").filter(|n| !n.ends_with('@')) else { continue };
+        // A template, NAME@.service, is no service by itself, and an alias another's name.
+        let name = file.strip_suffix(".service").filter(|n| !n.ends_with('@') && state != "alias");
+        let Some(name) = name else { continue };
         all.entry(name.to_owned()).or_insert_with(|| Service {
             name: name.to_owned(),
             description: String::new(),
@@ -161,7 +163,7 @@ s scripts
 for f in /etc/init.d/*; do
   if [ ! -f "$f" ] || [ ! -x "$f" ]; then continue; fi
   n=${f##*/}; st=stopped; on=off
-  case $n in *.sh|functions|rc|rcS|rcK) continue ;; esac
+  case $n in functions.sh|rc|rcS|rcK) continue ;; esac
   for d in started starting stopping inactive failed; do if [ -e "/run/openrc/$d/$n" ]; then st=$d; fi; done
   for l in /etc/runlevels/*/"$n"; do if [ -e "$l" ]; then on=on; fi; done
   printf '%s %s %s\n' "$n" "$st" "$on"
@@ -188,7 +190,8 @@ case $2 in
   stop) rc-service "$1" status >/dev/null 2>&1; if [ $? -eq 3 ]; then same; fi; rc-service "$1" stop >&2 ;;
   restart) rc-service "$1" restart >&2 ;;
   enable) if [ $on = on ]; then same; fi; rc-update add "$1" default >&2 ;;
-  disable) if [ $on = off ]; then same; fi; rc-update -a del "$1" >&2 ;;
+  disable) if [ $on = off ]; then same; fi
+    for l in /etc/runlevels/*/"$1"; do l=${l%/*}; rc-update del "$1" "${l##*/}" >&2 || exit; done ;;
 esac || exit
 s changed
 "#;
