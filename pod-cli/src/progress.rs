@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How often a bar is drawn, per second.
 const RATE: u8 = 12;
 
+/// How often a bar moves that hears nothing.
+const TICK: Duration = Duration::from_millis(250);
+
 /// A bar for each phase of the work.
 #[derive(Debug)]
 pub(crate) struct Bars {
@@ -25,11 +28,13 @@ impl Bars {
         }
     }
 
-    fn replace(&self, bar: Option<ProgressBar>) {
+    /// Takes the bar away that there is, then draws another.
+    fn replace(&self, make: impl FnOnce() -> Option<ProgressBar>) {
         let mut current = self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(old) = std::mem::replace(&mut *current, bar) {
+        if let Some(old) = current.take() {
             old.finish_and_clear();
         }
+        *current = make().inspect(|bar| bar.enable_steady_tick(TICK));
     }
 
     fn with(&self, act: impl FnOnce(&ProgressBar)) {
@@ -43,11 +48,12 @@ impl Bars {
         if !self.shown {
             return;
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(RATE));
-        bar.set_style(style("{prefix} {bytes} ({bytes_per_sec}) {wide_msg}"));
-        bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(250));
-        self.replace(Some(bar));
+        self.replace(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(RATE));
+            bar.set_style(style("{prefix} {bytes} ({bytes_per_sec}) {wide_msg}"));
+            bar.set_prefix(crate::failure::clean(name));
+            Some(bar)
+        });
     }
 
     /// So many bytes of so many entries have been copied.
@@ -60,7 +66,7 @@ impl Bars {
 
     /// Takes the bar away.
     pub(crate) fn end(&self) {
-        self.replace(None);
+        self.replace(|| None);
     }
 }
 
@@ -81,12 +87,13 @@ impl pod::topology::Progress for Bars {
         if !self.shown {
             return;
         }
-        let target = ProgressDrawTarget::stderr_with_hz(RATE);
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        bar.set_style(style("{prefix:24} {bar:30} {pos}/{len} {wide_msg}"));
-        bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(250));
-        self.replace(Some(bar));
+        self.replace(|| {
+            let target = ProgressDrawTarget::stderr_with_hz(RATE);
+            let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+            bar.set_style(style("{prefix:24} {bar:30} {pos}/{len} {wide_msg}"));
+            bar.set_prefix(name.to_owned());
+            Some(bar)
+        });
     }
 
     fn step(&self, what: &str) {

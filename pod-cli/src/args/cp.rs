@@ -6,8 +6,8 @@ use std::ffi::OsString;
 /// Copy files and trees to, from and between workloads
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A path in a workload is written WORKLOAD:PATH, or with the workload's whole address. What holds a / or
-begins with . before its first colon is a path of this machine. Where a copy ends up:
+A path in a workload is written WORKLOAD:PATH, or with the workload's whole address. What holds a /
+before its first colon, or begins with a dot, is a path of this machine. Where a copy ends up:
   into a directory that exists, under the source's own name;
   else at the destination itself, whose parent must exist;
   of SOURCE/. what is in the directory, not the directory.

@@ -148,6 +148,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_stands_below_the_flags_fits_the_width_of_help() {
+        fn check(command: &clap::Command) {
+            let below = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in below.lines() {
+                assert!(line.chars().count() <= 100, "pod {}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
+    }
+
+    #[test]
     fn the_format_is_found_on_a_line_that_is_not_understood() {
         let wants = |line: &str| wants_json(line.split(' ').map(Into::into));
         for line in ["-o json x", "x --bad -o json", "-ojson", "--output=json", "--output json", "-o yaml -o json"] {

@@ -179,8 +179,8 @@ pub(crate) struct NetIsolate {
 /// Replace the rules between the workloads of a network
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The first rule that matches counts. What is printed is what is known to act, and how it is known. The
-exit code is 0 only when it acts.
+The first rule that matches counts. What is printed is what is known to act, and how it is known.
+The exit code is 0 only when it acts.
 
 Examples:
   pod net policy red --rule 'allow app=web -> app=db' --default deny

@@ -107,7 +107,7 @@ Examples:
   pod ps
   pod ps -a -o json
   pod ps -l app=web -o name
-  pod -b mem: ps")]
+  pod ps --topology two-vlans -o wide")]
 pub(crate) struct Ps {
     /// List those that don't run as well
     #[arg(short, long)]
@@ -320,8 +320,8 @@ pub(crate) struct Exec {
 /// Attach to the command of a running workload
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Its stdin is passed on if it was made with one (run -i or -t), its terminal if it has one. Ending the
-attachment leaves the command running; its exit code is passed on if it ends.
+Its stdin is passed on if it was made with one (run -i or -t), its terminal if it has one. Ending
+the attachment leaves the command running; its exit code is passed on if it ends.
 
 Examples:
   pod attach web
