@@ -90,10 +90,12 @@ impl Report for PolicyView {
             Enforcement::NotEnforced => "not enforced",
             Enforcement::Unknown => "unknown",
         };
-        let mut t = Table::bare();
-        t.row([self.network.as_str(), word]);
+        let mut t = Table::new(["NETWORK", "KNOWN", "EVIDENCE"]);
+        if self.evidence.is_empty() {
+            t.row([self.network.as_str(), word, ""]);
+        }
         for line in &self.evidence {
-            t.row(["", line]);
+            t.row([self.network.as_str(), word, line]);
         }
         t
     }

@@ -109,17 +109,14 @@ impl CheckList {
 
 impl Report for CheckList {
     fn table(&self, _wide: bool) -> Table {
-        let mut t = Table::new(["CHECK", "RESULT", "FOUND"]);
+        let mut t = Table::new(["CHECK", "RESULT", "FOUND", "FIX"]);
         for c in &self.0 {
             let verdict = match c.verdict {
                 Verdict::Good => "good",
                 Verdict::Limited => "limited",
                 Verdict::Missing => "MISSING",
             };
-            t.row([c.subject.as_str(), verdict, &c.found]);
-            if let Some(fix) = &c.fix {
-                t.row(["", "", &format!("fix: {fix}")]);
-            }
+            t.row([c.subject.as_str(), verdict, &c.found, c.fix.as_deref().unwrap_or_default()]);
         }
         t
     }

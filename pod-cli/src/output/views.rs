@@ -171,11 +171,17 @@ impl WorkloadView {
         }
     }
 
-    fn state_cell(&self) -> String {
-        match &self.exit {
-            Some(ExitView { code: Some(code), .. }) => format!("{} ({code})", self.state),
-            Some(ExitView { code: None, .. }) => format!("{} (unknown)", self.state),
-            None => self.state.to_owned(),
+    /// The state in a word; with `exit`, how the command of a workload that runs on has ended, too.
+    fn state_cell(&self, exit: bool) -> String {
+        let code = match &self.exit {
+            None => return self.state.to_owned(),
+            Some(ExitView { code: Some(code), .. }) => code.to_string(),
+            Some(ExitView { code: None, .. }) => "unknown".into(),
+        };
+        match self.state {
+            "running" if exit => format!("running, its command exited ({code})"),
+            "running" => "running".into(),
+            state => format!("{state} ({code})"),
         }
     }
 }
@@ -205,7 +211,7 @@ impl Report for WorkloadList {
         for w in &self.0 {
             let mut row = vec![
                 w.name.clone(),
-                w.state_cell(),
+                w.state_cell(wide),
                 w.image.clone().unwrap_or_default(),
                 w.addresses.join(","),
                 age(w.created, now),
@@ -230,8 +236,10 @@ impl Report for WorkloadList {
     }
 }
 
+/// The labels that tell a user something.
 fn labels(labels: &Labels) -> String {
-    labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
+    let told = |key: &str| key != pod::LABEL_OWNER && key != pod::LABEL_SPEC_HASH;
+    labels.iter().filter(|(key, _)| told(key)).map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
 }
 
 /// A workload in full, as `inspect` prints it.
@@ -287,7 +295,7 @@ impl Report for InspectList {
             put("name", w.name.clone());
             put("address", w.address.clone());
             put("id", w.id.clone());
-            put("state", w.state_cell());
+            put("state", w.state_cell(true));
             put("reason", w.reason.clone().unwrap_or_default());
             put("image", w.image.clone().unwrap_or_default());
             put("command", format!("{:?}", w.command));
