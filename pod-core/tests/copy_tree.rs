@@ -112,6 +112,113 @@ fn set_id_bits_go_unless_asked_for() {
     }
 }
 
+#[test]
+fn ten_thousand_files_are_copied() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let src = tmp.path().join("src");
+    for i in 0..100_u32 {
+        let dir = src.join(format!("d{i}"));
+        fs::create_dir_all(&dir).expect("a directory");
+        for j in 0..100_u32 {
+            fs::write(dir.join(format!("f{j}")), vec![j as u8; (i * j % 1000) as usize]).expect("a file");
+        }
+    }
+    let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("the source is there");
+    let report = write(tmp.path(), b"/copy", stream, WriteOptions::new()).expect("the copy succeeds");
+    assert_eq!(report.entries, 10_000 + 100 + 1);
+    assert_same(&src, &tmp.path().join("copy"));
+}
+
+/// More levels than the reader holds open, and paths longer than the kernel takes in one call.
+#[test]
+fn very_deep_trees_are_copied() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, tmp.path(), flags, Mode::empty()).expect("a directory");
+    for name in std::iter::once("src".to_owned()).chain((0..200).map(|i| format!("{}-{i}", "deep".repeat(10)))) {
+        mkdirat(&at, name.as_str(), Mode::from_raw_mode(0o755)).expect("a directory");
+        at = openat(&at, name.as_str(), flags, Mode::empty()).expect("a directory");
+        // A name after the directory's, so that the reader has to come back up to it.
+        for file in ["a", "z"] {
+            let fd = openat(&at, file, OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644)).expect("a file");
+            rustix::io::write(&fd, name.as_bytes()).expect("contents");
+        }
+    }
+    let read = |path: &[u8]| {
+        let items = read_all(read_tree(open_dir(tmp.path()), path, false).expect("it is there")).expect("it reads");
+        items.into_iter().map(|i| match i {
+            Item::Entry(e) => format!("{} {:?} {:o} {:?}", e.display_path(), e.kind, e.mode, e.mtime),
+            Item::Chunk(c) => format!("{c:?}"),
+            other => panic!("{other:?}"),
+        })
+    };
+    let source: Vec<_> = read(b"/src").collect();
+    assert_eq!(source.len(), 201 * 5);
+    let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("the source is there");
+    write(tmp.path(), b"/copy", stream, WriteOptions::new()).expect("the copy succeeds");
+    assert!(read(b"/copy").eq(source));
+}
+
+#[test]
+fn a_file_that_changes_is_an_error_or_clean_but_never_too_long() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let path = tmp.path().join("f");
+    fs::write(&path, vec![1; 64 << 20]).expect("a file");
+    let mut stream = read_tree(open_dir(tmp.path()), b"/f", false).expect("it is there");
+    // The reader is ahead by what the channel holds, far less than the file.
+    assert!(matches!(stream.blocking_next(), Ok(Some(Item::Entry(_)))));
+    fs::File::options().write(true).open(&path).expect("the file").set_len(1000).expect("it shrinks");
+    let e = read_all(stream).expect_err("it shrank");
+    assert_eq!(e.kind(), ErrorKind::Integrity, "{e}");
+
+    fs::write(&path, vec![1; 64 << 20]).expect("a file");
+    let mut stream = read_tree(open_dir(tmp.path()), b"/f", false).expect("it is there");
+    assert!(matches!(stream.blocking_next(), Ok(Some(Item::Entry(_)))));
+    fs::File::options().write(true).open(&path).expect("the file").set_len(100 << 20).expect("it grows");
+    let end = read_all(stream).expect("what it was").into_iter().map(|item| match item {
+        Item::Chunk(c) => c.offset + c.data.len() as u64,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(end.max(), Some(64 << 20));
+}
+
+#[test]
+fn special_files_are_told_and_not_opened() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let src = tmp.path().join("src");
+    fs::create_dir(&src).expect("a directory");
+    let _socket = std::os::unix::net::UnixListener::bind(src.join("socket")).expect("a socket");
+    let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("it is there");
+    let report = write(tmp.path(), b"/copy", stream, WriteOptions::new()).expect("a socket is left out");
+    assert_eq!(report.not_kept, ["sockets"]);
+    assert_eq!(fs::read_dir(tmp.path().join("copy")).expect("the copy").count(), 0);
+
+    let fifo = std::process::Command::new("mkfifo").arg(src.join("fifo")).status().expect("mkfifo runs");
+    assert!(fifo.success());
+    let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("it is there");
+    let e = write(tmp.path(), b"/copy", stream, WriteOptions::new()).expect_err("a FIFO is refused");
+    assert!(e.context().contains(&("entry", "fifo".into())), "{e}");
+    let stream = read_tree(open_dir(tmp.path()), b"/src", false).expect("it is there");
+    let layer =
+        write(tmp.path(), b"/layer", stream, WriteOptions::new().with_layer(true)).expect("left out of a layer");
+    assert_eq!(layer.not_kept, ["devices, FIFOs and sockets"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_s_own_files_are_not_copied() {
+    let e = read_tree(open_dir("/".as_ref()), b"/proc/cpuinfo", false).expect_err("it has no size");
+    assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}");
+    let e = CopySource::Local("/proc/self".into()).open().map(|s| read_all(s).map(|i| i.len()));
+    // `/proc/self` is a link, and a link can be copied; what it leads to can't.
+    assert_eq!(e.expect("it opens").expect("it reads"), 1);
+    assert_eq!(
+        CopySource::Local("/proc/self/".into()).open().map_err(|e| e.kind()).err(),
+        Some(ErrorKind::Unsupported)
+    );
+}
+
 fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }

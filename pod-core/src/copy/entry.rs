@@ -1,10 +1,9 @@
 //! The items a copy is made of, and its requests and reports.
 
-use super::transfer::{CopyProgress, ProgressHook};
-use crate::{Capability, Error, ErrorKind, Requires, Result};
+use super::EntryStream;
+use crate::{Capability, Requires};
 use bytes::Bytes;
 use std::path::PathBuf;
-use tokio::sync::mpsc;
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,116 +109,6 @@ pub enum Item {
     Entry(Entry),
     /// A piece of the last entry.
     Chunk(Chunk),
-}
-
-/// The receiving end of a copy: items as they come. Dropping it ends the copy.
-///
-/// The stream must be read to its `None`: an error may come last.
-#[derive(Debug)]
-pub struct EntryStream {
-    items: mpsc::Receiver<Option<Result<Item>>>,
-    finished: bool,
-    watched: Option<(ProgressHook, CopyProgress)>,
-}
-
-/// The sending end of a copy. The copy is complete only when [`EntrySink::finish`] was called: a sink
-/// that is dropped before gives the receiver an error, so that a cut stream is never taken for a whole
-/// one.
-#[derive(Debug)]
-pub struct EntrySink {
-    items: mpsc::Sender<Option<Result<Item>>>,
-}
-
-impl EntryStream {
-    /// A bounded channel for a copy.
-    #[must_use]
-    pub fn channel() -> (EntrySink, Self) {
-        let (tx, rx) = mpsc::channel(32);
-        (EntrySink { items: tx }, Self { items: rx, finished: false, watched: None })
-    }
-
-    /// Tells `hook` of every item that is taken.
-    #[must_use]
-    pub fn with_progress(mut self, hook: ProgressHook) -> Self {
-        self.watched = Some((hook, CopyProgress::default()));
-        self
-    }
-
-    /// The next item; `None` when the copy is complete.
-    ///
-    /// # Errors
-    /// What went wrong at the far end; `Integrity` when it went away before the end.
-    pub async fn next(&mut self) -> Result<Option<Item>> {
-        if self.finished {
-            return Ok(None);
-        }
-        let item = self.items.recv().await;
-        self.take(item)
-    }
-
-    /// As [`EntryStream::next`], for a thread that may block.
-    ///
-    /// # Errors
-    /// As [`EntryStream::next`].
-    pub fn blocking_next(&mut self) -> Result<Option<Item>> {
-        if self.finished {
-            return Ok(None);
-        }
-        let item = self.items.blocking_recv();
-        self.take(item)
-    }
-
-    /// The channel's `Some(None)` is the sink's word that the copy is complete.
-    fn take(&mut self, item: Option<Option<Result<Item>>>) -> Result<Option<Item>> {
-        match item {
-            Some(Some(item)) => {
-                if let (Ok(item), Some((hook, progress))) = (&item, &mut self.watched) {
-                    match item {
-                        Item::Entry(_) => progress.entries += 1,
-                        Item::Chunk(chunk) => progress.bytes += chunk.data.len() as u64,
-                    }
-                    hook.call(*progress);
-                }
-                item.map(Some)
-            }
-            Some(None) => {
-                self.finished = true;
-                Ok(None)
-            }
-            None => {
-                self.finished = true;
-                Err(Error::new(ErrorKind::Integrity, "the copy ended before it was complete"))
-            }
-        }
-    }
-}
-
-impl EntrySink {
-    /// Sends an item; `false` when the receiver is gone and the sender can stop.
-    pub async fn send(&self, item: Result<Item>) -> bool {
-        self.items.send(Some(item)).await.is_ok()
-    }
-
-    /// As [`EntrySink::send`], for a thread that may block.
-    #[must_use]
-    pub fn blocking_send(&self, item: Result<Item>) -> bool {
-        self.items.blocking_send(Some(item)).is_ok()
-    }
-
-    /// Returns when the receiver is gone, so that a sender that waits for its own source can stop.
-    pub async fn closed(&self) {
-        self.items.closed().await;
-    }
-
-    /// Says that the copy is complete.
-    pub async fn finish(self) {
-        let _ = self.items.send(None).await;
-    }
-
-    /// As [`EntrySink::finish`], for a thread that may block.
-    pub fn blocking_finish(self) {
-        let _ = self.items.blocking_send(None);
-    }
 }
 
 /// Where entries come from.
@@ -410,22 +299,4 @@ pub struct CopyReport {
     pub checked: CopyCheck,
     /// What the far end could not carry, in words, such as `owners`.
     pub not_kept: Vec<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_cut_stream_is_an_error_and_a_finished_one_is_not() {
-        let (sink, mut stream) = EntryStream::channel();
-        assert!(sink.send(Ok(Item::Entry(Entry::new("a", EntryKind::Dir)))).await);
-        drop(sink);
-        assert!(matches!(stream.next().await, Ok(Some(Item::Entry(_)))));
-        assert_eq!(stream.next().await.map_err(|e| e.kind()), Err(ErrorKind::Integrity));
-
-        let (sink, mut stream) = EntryStream::channel();
-        sink.finish().await;
-        assert_eq!(stream.next().await.ok(), Some(None));
-    }
 }

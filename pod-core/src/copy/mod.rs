@@ -9,6 +9,7 @@ mod entry;
 #[cfg(unix)]
 mod resolve;
 mod source;
+mod stream;
 pub mod tar;
 pub mod target;
 mod transfer;
@@ -17,7 +18,8 @@ pub mod tree;
 
 pub use check::{MAX_LINK, MAX_NAME, MAX_PATH, SOCKET, StreamCheck, check_path, show, split};
 pub use entry::{
-    Chunk, CopyCheck, CopyInRequest, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, EntrySink, EntryStream,
-    FileStat, FileType, Item, StatRequest, Verify,
+    Chunk, CopyCheck, CopyInRequest, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, FileStat, FileType,
+    Item, StatRequest, Verify,
 };
+pub use stream::{EntrySink, EntryStream};
 pub use transfer::{CopyOptions, CopyProgress, ProgressHook, between, download, download_tar, upload, upload_tar};

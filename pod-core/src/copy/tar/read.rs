@@ -3,6 +3,7 @@
 use super::header::{BLOCK, Header};
 use super::pax::{Extended, MAX_EXTENDED, MAX_PIECES, check_map, decimal};
 use crate::copy::check::{name_place, show};
+use crate::copy::stream::Batch;
 use crate::copy::{Chunk, Entry, EntryKind, EntrySink, EntryStream, Item};
 use crate::{Error, ErrorKind, Result};
 use bytes::{BufMut, BytesMut};
@@ -35,12 +36,22 @@ fn spawn(reader: impl AsyncRead + Send + Unpin + 'static, root: Option<Vec<u8>>)
     let (sink, stream) = EntryStream::channel();
     tokio::spawn(async move {
         let input = BufReader::with_capacity(64 << 10, reader);
-        let mut reader =
-            Reader { input, sink: &sink, root, read: 0, last: None, inside: false, global: Extended::default() };
+        let mut reader = Reader {
+            input,
+            sink: &sink,
+            batch: Batch::default(),
+            root,
+            read: 0,
+            last: None,
+            inside: false,
+            global: Extended::default(),
+        };
         let answer = tokio::select! {
             answer = reader.run() => answer,
             () = sink.closed() => Err(Stop::Gone),
         };
+        // What came before an error still counts; a receiver that is gone needs nothing.
+        let _ = reader.batch.flush(&sink).await;
         match answer {
             Ok(()) => sink.finish().await,
             Err(Stop::Failed(e)) => {
@@ -68,6 +79,7 @@ impl From<Error> for Stop {
 struct Reader<'a, R> {
     input: BufReader<R>,
     sink: &'a EntrySink,
+    batch: Batch,
     root: Option<Vec<u8>>,
     /// Bytes read.
     read: u64,
@@ -322,6 +334,7 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
             let mut data = BytesMut::with_capacity(now as usize);
             while data.len() < now as usize {
                 let room = now as usize - data.len();
+                self.before_waiting().await?;
                 match self.input.read_buf(&mut (&mut data).limit(room)).await {
                     Ok(0) => return Err(self.cut("the tar stream ends in the middle of a file").into()),
                     Ok(n) => self.read += n as u64,
@@ -385,6 +398,7 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
     async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
         let mut got = 0;
         while got < buffer.len() {
+            self.before_waiting().await?;
             match self.input.read(&mut buffer[got..]).await {
                 Ok(0) => break,
                 Ok(n) => got += n,
@@ -395,8 +409,15 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         Ok(got)
     }
 
+    /// What has come is not held back while the sender takes its time.
+    async fn before_waiting(&mut self) -> Result<(), Stop> {
+        let idle = self.input.buffer().is_empty();
+        if !idle || self.batch.flush(self.sink).await { Ok(()) } else { Err(Stop::Gone) }
+    }
+
     async fn send(&mut self, item: Item) -> Result<(), Stop> {
-        if self.sink.send(Ok(item)).await { Ok(()) } else { Err(Stop::Gone) }
+        let full = self.batch.add(item);
+        if !full || self.batch.flush(self.sink).await { Ok(()) } else { Err(Stop::Gone) }
     }
 
     /// Says where in the stream the error is.

@@ -79,14 +79,10 @@ pub async fn write_with(
         report: CopyReport { checked: Verify::None, ..CopyReport::default() },
         current: Vec::new(),
         open: None,
-        sockets: 0,
     };
     let answer = out.run(&mut stream).await;
-    let Writer { current, mut report, sockets, .. } = out;
+    let Writer { current, report, .. } = out;
     answer.map_err(|e| name_place(e, true, &current))?;
-    if sockets > 0 {
-        report.not_kept.push(format!("{sockets} sockets"));
-    }
     Ok(report)
 }
 
@@ -114,7 +110,6 @@ struct Writer<'a, W> {
     report: CopyReport,
     current: Vec<u8>,
     open: Option<Open>,
-    sockets: u64,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
@@ -145,7 +140,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             EntryKind::Special(what) => {
                 // Only sockets pass the check.
                 debug_assert_eq!(*what, SOCKET);
-                self.sockets += 1;
+                if self.report.not_kept.is_empty() {
+                    self.report.not_kept.push("sockets".into());
+                }
                 return Ok(());
             }
         };

@@ -254,9 +254,13 @@ fn create(parent: BorrowedFd<'_>, access: OFlags) -> rustix::io::Result<(OwnedFd
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
         Err(e) => return Err(e),
     }
+    create_hidden(parent, access, mode)
+}
+
+fn create_hidden(parent: BorrowedFd<'_>, access: OFlags, mode: Mode) -> rustix::io::Result<(OwnedFd, Option<Vec<u8>>)> {
     let hidden = hidden_name();
-    let fd =
-        rustix::fs::openat(parent, hidden.as_slice(), access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(parent, hidden.as_slice(), flags, mode)?;
     Ok((fd, Some(hidden)))
 }
 
@@ -276,4 +280,84 @@ fn link_nameless(fd: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &[u8]) -> rus
 #[cfg(not(target_os = "linux"))]
 fn link_nameless(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &[u8]) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Folder {
+        tmp: tempfile::TempDir,
+        fd: Arc<OwnedFd>,
+    }
+
+    impl Folder {
+        fn new() -> Self {
+            let tmp = tempfile::tempdir().expect("a temporary directory");
+            let fd = fs::File::open(tmp.path()).expect("a directory");
+            Self { tmp, fd: Arc::new(fd.into()) }
+        }
+
+        /// A file of 1 MiB with data at its start and its middle.
+        fn file(&self) -> NewFile {
+            let mut file = NewFile::create(&self.fd, 1 << 20, true).expect("a file");
+            for offset in [0, 512 << 10] {
+                file.write(&Chunk { offset, data: vec![5; 10_000].into() }).expect("it is written");
+            }
+            file
+        }
+
+        fn names(&self) -> Vec<String> {
+            let names = fs::read_dir(self.tmp.path()).expect("a directory");
+            names.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        }
+    }
+
+    fn kind(answer: Result<()>) -> std::result::Result<(), ErrorKind> {
+        answer.map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn a_change_after_the_write_is_found() {
+        use std::os::unix::fs::FileExt;
+        let folder = Folder::new();
+        for (at, found) in [(None, false), (Some(1), true), (Some((512 << 10) + 5), true), (Some(300_000), true)] {
+            let mut file = folder.file();
+            file.place(b"f", &Attributes::default()).expect("it is placed");
+            if let Some(at) = at {
+                let other = fs::File::options().write(true).open(folder.tmp.path().join("f")).expect("the file");
+                other.write_all_at(b"x", at).expect("it changes");
+            }
+            file.check_length(b"f").expect("the length is right");
+            assert_eq!(kind(file.check_hash()), if found { Err(ErrorKind::Integrity) } else { Ok(()) }, "{at:?}");
+        }
+        let mut file = folder.file();
+        file.place(b"f", &Attributes::default()).expect("it is placed");
+        fs::remove_file(folder.tmp.path().join("f")).expect("removed");
+        fs::write(folder.tmp.path().join("f"), "another").expect("a file");
+        assert_eq!(kind(file.check_length(b"f")), Err(ErrorKind::Integrity));
+    }
+
+    #[test]
+    fn without_nameless_files_a_hidden_one_serves() {
+        let folder = Folder::new();
+        let hide = |mut file: NewFile| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            (file.fd, file.hidden) = create_hidden(folder.fd.as_fd(), OFlags::RDWR, mode).expect("a hidden file");
+            file
+        };
+        let file = hide(NewFile::create(&folder.fd, 3, false).expect("a file"));
+        assert_eq!(folder.names().len(), 1);
+        drop(file);
+        assert!(folder.names().is_empty(), "given up, nothing stays");
+        for text in ["one", "two"] {
+            let mut file = hide(NewFile::create(&folder.fd, 3, false).expect("a file"));
+            file.write(&Chunk { offset: 0, data: text.into() }).expect("it is written");
+            file.place(b"f", &Attributes::default()).expect("it is placed");
+            drop(file);
+            assert_eq!(folder.names(), ["f"]);
+            assert_eq!(fs::read_to_string(folder.tmp.path().join("f")).expect("the file"), text);
+        }
+    }
 }

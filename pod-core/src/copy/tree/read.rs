@@ -3,6 +3,7 @@
 use super::{Kind, Meta, absolute, failed};
 use crate::copy::check::show;
 use crate::copy::resolve::{self, LIST, Located};
+use crate::copy::stream::Batch;
 use crate::copy::{Chunk, Entry, EntryKind, EntrySink, EntryStream, Item};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -65,7 +66,7 @@ fn start(at: Located, path: &[u8]) -> Result<EntryStream> {
         .with_hint("read it by a program instead, such as `cat`"));
     }
     let (sink, stream) = EntryStream::channel();
-    let reader = Reader { sink, links: HashMap::new() };
+    let reader = Reader { sink, batch: Batch::default(), links: HashMap::new() };
     std::thread::Builder::new()
         .name("pod-copy-read".into())
         .spawn(move || reader.run(at))
@@ -82,6 +83,7 @@ enum Stop {
 
 struct Reader {
     sink: EntrySink,
+    batch: Batch,
     /// Files with several names: device and inode, and the path they were given under.
     links: HashMap<(u64, u64), Vec<u8>>,
 }
@@ -100,8 +102,12 @@ struct Level {
 
 impl Reader {
     fn run(mut self, at: Located) {
-        match self.walk(&at) {
-            Ok(()) => self.sink.blocking_finish(),
+        let answer = self.walk(&at);
+        // What came before an error still counts.
+        let listening = self.batch.blocking_flush(&self.sink);
+        match answer {
+            Ok(()) if listening => self.sink.blocking_finish(),
+            Ok(()) => {}
             Err(Stop::Failed(e)) => {
                 // Nobody listening is no fault of this side.
                 let _ = self.sink.blocking_send(Err(e));
@@ -208,12 +214,17 @@ impl Reader {
         Ok(None)
     }
 
-    fn entry(&self, entry: Entry) -> std::result::Result<(), Stop> {
-        if self.sink.blocking_send(Ok(Item::Entry(entry))) { Ok(()) } else { Err(Stop::Gone) }
+    fn send(&mut self, item: Item) -> std::result::Result<(), Stop> {
+        let full = self.batch.add(item);
+        if !full || self.batch.blocking_flush(&self.sink) { Ok(()) } else { Err(Stop::Gone) }
+    }
+
+    fn entry(&mut self, entry: Entry) -> std::result::Result<(), Stop> {
+        self.send(Item::Entry(entry))
     }
 
     fn contents(
-        &self,
+        &mut self,
         fd: BorrowedFd<'_>,
         mut at: u64,
         end: u64,
@@ -235,9 +246,7 @@ impl Reader {
             data.truncate(room);
             let chunk = Chunk { offset: at, data: Bytes::from(data) };
             at += room as u64;
-            if !self.sink.blocking_send(Ok(Item::Chunk(chunk))) {
-                return Err(Stop::Gone);
-            }
+            self.send(Item::Chunk(chunk))?;
         }
         Ok(())
     }

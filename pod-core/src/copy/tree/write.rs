@@ -130,8 +130,6 @@ struct Writer {
     open: Option<(Entry, NewFile)>,
     /// The path of the entry that came last, for errors of the stream itself.
     current: Vec<u8>,
-    sockets: u64,
-    skipped: u64,
     superuser: bool,
 }
 
@@ -172,8 +170,6 @@ impl Writer {
             dirs: BTreeMap::new(),
             open: None,
             current: Vec::new(),
-            sockets: 0,
-            skipped: 0,
             superuser: rustix::process::geteuid().is_root(),
         })
     }
@@ -193,12 +189,6 @@ impl Writer {
             }
         }
         self.finish_file()?;
-        if self.sockets > 0 {
-            self.report.not_kept.push(format!("{} sockets", self.sockets));
-        }
-        if self.skipped > 0 {
-            self.report.not_kept.push(format!("{} devices and FIFOs", self.skipped));
-        }
         Ok(())
     }
 
@@ -210,12 +200,12 @@ impl Writer {
     fn entry(&mut self, entry: Entry) -> Result<()> {
         if self.options.layer && matches!(entry.kind, EntryKind::Special(_)) {
             check::check_path(&entry.path)?;
-            self.skipped += 1;
+            self.note("devices, FIFOs and sockets");
             return Ok(());
         }
         self.check.entry(&entry)?;
         if matches!(entry.kind, EntryKind::Special(_)) {
-            self.sockets += 1;
+            self.note("sockets");
             return Ok(());
         }
         if entry.path.is_empty() {
