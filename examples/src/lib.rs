@@ -64,3 +64,8 @@ async fn remove_all(backend: &dyn Backend) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Keeps the README's program compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
