@@ -207,8 +207,8 @@ impl LaunchError {
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Finds the file a program's name means, as execvp(3) does.
-pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<Ino, LaunchError> {
+/// Finds the file a program's name means, as execvp(3) does, and the path it was found by.
+pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<(Ino, Vec<u8>), LaunchError> {
     let name = launch.argv.first().map(Vec::as_slice).unwrap_or_default();
     let fs = machine.fs.lock();
     let check = |ino: Ino| match fs.may_execute(launch.cred, ino) {
@@ -220,7 +220,7 @@ pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<Ino, Launc
     };
     if name.contains(&b'/') {
         return match fs.lookup(launch.cred, launch.cwd, name, true) {
-            Ok(ino) => check(ino),
+            Ok(ino) => check(ino).map(|ino| (ino, name.to_vec())),
             Err(e @ (FsError::Denied | FsError::Loop)) => Err(LaunchError::new(126, e.text())),
             Err(e) => Err(LaunchError::new(127, e.text())),
         };
@@ -231,7 +231,7 @@ pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<Ino, Launc
         let whole = [if dir.is_empty() { b"." } else { dir }, b"/", name].concat();
         if let Ok(ino) = fs.lookup(launch.cred, launch.cwd, &whole, true) {
             match check(ino) {
-                Ok(ino) => return Ok(ino),
+                Ok(ino) => return Ok((ino, whole)),
                 Err(e) => denied = Some(e),
             }
         }
@@ -242,7 +242,7 @@ pub(super) fn find_file(machine: &Machine, launch: &Launch) -> Result<Ino, Launc
 /// Finds the program, following `#!` lines; the argv is changed as execve(2) does for a script.
 pub(super) fn resolve(machine: &Machine, launch: &mut Launch) -> Result<Program, LaunchError> {
     for _ in 0..5 {
-        let ino = find_file(machine, launch)?;
+        let (ino, path) = find_file(machine, launch)?;
         let mut head = [0u8; 256];
         let n = machine.fs.lock().read_at(ino, 0, &mut head).map_err(|e| LaunchError::new(126, e.text()))?;
         let line = head[..n].split(|b| *b == b'\n').next().unwrap_or_default();
@@ -263,7 +263,8 @@ pub(super) fn resolve(machine: &Machine, launch: &mut Launch) -> Result<Program,
         if !argument.is_empty() {
             argv.push(argument.to_vec());
         }
-        argv.append(&mut launch.argv);
+        argv.push(path);
+        argv.extend(launch.argv.drain(..).skip(1));
         launch.argv = argv;
     }
     Err(LaunchError::new(126, FsError::Loop.text()))

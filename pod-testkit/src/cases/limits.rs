@@ -1,0 +1,64 @@
+//! Limits act.
+
+use crate::case::{cases, ensure};
+use crate::{Lab, Outcome};
+use pod_core::{ConnectionExt, ExecRequest, Limits};
+use std::time::Duration;
+
+cases! { "limits":
+    memory_beyond_the_limit_kills [Create, StartStop, LimitMemory, Exec];
+    processes_beyond_the_limit_are_refused [Create, StartStop, LimitPids, Exec];
+    cpu_time_is_shared_out [Create, StartStop, LimitCpu, Exec];
+}
+
+async fn memory_beyond_the_limit_kills(lab: &Lab) -> Outcome {
+    // `tail` holds what has no line end.
+    let script = "head -c 134217728 /dev/zero | tail >/dev/null; echo $?";
+    let limit = 48 << 20;
+    let name = lab.start(lab.spec()?.with_limits(Limits::default().with_memory(limit))).await?.spec.name;
+    let connection = lab.backend().connect(&name).await?;
+    // The killer may take the shell as well.
+    let out = lab.within(30_000, "the program", connection.run(ExecRequest::shell(script))).await??;
+    ensure!(out.stdout_text() != "0\n", "a program held 128 MiB under a limit of 48 MiB");
+    // The same without the limit is done.
+    let (_, free) = lab.running().await?;
+    let done = lab.sh(&*free, script).await?;
+    ensure!(done == "0\n", "without a limit it ended with {done:?}");
+    Ok(())
+}
+
+async fn processes_beyond_the_limit_are_refused(lab: &Lab) -> Outcome {
+    // Each says when it runs; all end with the exec.
+    let script = "i=0; while [ $i -lt 40 ]; do (echo x; sleep 2) & i=$((i+1)); done 2>/dev/null; wait";
+    let limited = lab.spec()?.with_limits(Limits::default().with_pids(20));
+    let name = lab.start(limited).await?.spec.name;
+    let connection = lab.backend().connect(&name).await?;
+    let out = lab.within(30_000, "the program", connection.run(ExecRequest::shell(script))).await??;
+    let ran = out.stdout_text().lines().count();
+    ensure!(ran < 20, "{ran} of 40 processes ran under a limit of 20");
+    let (_, free) = lab.running().await?;
+    let out = free.run(ExecRequest::shell(script)).await?;
+    let ran = out.stdout_text().lines().count();
+    ensure!(ran == 40, "without a limit only {ran} of 40 ran: {:?}", out.stderr_text());
+    Ok(())
+}
+
+async fn cpu_time_is_shared_out(lab: &Lab) -> Outcome {
+    let took = async |spec, turns: u32| {
+        let name = lab.start(spec).await?.spec.name;
+        let connection = lab.backend().connect(&name).await?;
+        let begun = tokio::time::Instant::now();
+        lab.sh(&*connection, &format!("i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done")).await?;
+        Ok::<_, crate::Failure>(begun.elapsed())
+    };
+    // Enough work to fill more than one period of any scheduler.
+    let mut turns = 2000;
+    let mut free = took(lab.spec()?, turns).await?;
+    while free < Duration::from_millis(150) && turns < 10_000_000 {
+        turns *= 2;
+        free = took(lab.spec()?, turns).await?;
+    }
+    let limited = took(lab.spec()?.with_limits(Limits::default().with_cpus(0.1)), turns).await?;
+    ensure!(limited > free * 2, "with a tenth of a CPU the work took {limited:?}, without a limit {free:?}");
+    Ok(())
+}

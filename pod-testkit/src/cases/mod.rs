@@ -1,0 +1,47 @@
+//! The cases.
+
+mod addresses;
+mod copy_files;
+mod copy_safety;
+mod copy_trees;
+mod cross;
+mod exec;
+mod exec_control;
+mod exec_streams;
+mod lifecycle;
+mod limits;
+mod logs;
+mod network;
+mod plan;
+mod reach;
+mod removal;
+mod settings;
+mod stdio;
+pub(crate) mod unsupported;
+
+use crate::Case;
+
+/// Every case, in the order of the groups.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [
+        lifecycle::CASES,
+        removal::CASES,
+        settings::CASES,
+        limits::CASES,
+        logs::CASES,
+        stdio::CASES,
+        exec::CASES,
+        exec_streams::CASES,
+        exec_control::CASES,
+        copy_files::CASES,
+        copy_trees::CASES,
+        copy_safety::CASES,
+        network::CASES,
+        addresses::CASES,
+        reach::CASES,
+        plan::CASES,
+        cross::CASES,
+    ]
+    .concat()
+}

@@ -1,0 +1,85 @@
+//! Running the suite.
+
+use crate::cases::unsupported;
+use crate::{Case, Failure, Lab, Outcome, Target};
+use libtest_mimic::{Arguments, Failed, Trial};
+use pod_core::Backend;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one case may take on a fast machine.
+const CASE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs one case in a lab of its own, and cleans up after it.
+///
+/// # Errors
+/// How the case failed: by its own checks, by a panic, by taking too long, or by leaving something that
+/// could not be removed.
+pub async fn run_case(case: &Case, target: &Arc<Target>, backend: &Arc<dyn Backend>) -> Outcome {
+    use futures_util::FutureExt;
+    let lab = Lab::new(target.clone(), backend.clone());
+    let limit = target.time(CASE_LIMIT);
+    let outcome = match tokio::time::timeout(limit, AssertUnwindSafe(case.start(&lab)).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(Failure::new(format!("it panicked: {}", words.unwrap_or("(no words)"))))
+        }
+        Err(_) => Err(Failure::new(format!("it took longer than {limit:?}"))),
+    };
+    let cleaned = match tokio::time::timeout(limit, lab.clean_up()).await {
+        Ok(cleaned) => cleaned,
+        Err(_) => Err(Failure::new("cleaning up took too long")),
+    };
+    match (outcome, cleaned) {
+        (Err(failed), Err(left)) => Err(Failure::new(format!("{failed}\n{left}"))),
+        (outcome, cleaned) => outcome.and(cleaned),
+    }
+}
+
+/// The suite as trials for [`libtest_mimic::run`]: the cases whose capabilities the backend has, the
+/// others marked as ignored with what is lacking, and one for each capability that it lacks.
+#[must_use]
+pub fn trials(target: &Arc<Target>, backend: &Arc<dyn Backend>, runtime: &Arc<tokio::runtime::Runtime>) -> Vec<Trial> {
+    let capabilities = backend.capabilities();
+    let trial = |case: Case| {
+        let (target, backend, runtime) = (target.clone(), backend.clone(), runtime.clone());
+        Trial::test(case.name(), move || {
+            runtime.block_on(run_case(&case, &target, &backend)).map_err(|f| Failed::from(f.message()))
+        })
+    };
+    let mut all: Vec<Trial> = crate::cases()
+        .into_iter()
+        .map(|case| match case.needs().iter().find(|c| !capabilities.has(**c)) {
+            None => trial(case),
+            Some(lacking) => trial(case).with_kind(format!("lacks {lacking}")).with_ignored_flag(true),
+        })
+        .collect();
+    all.extend(unsupported::cases().into_iter().filter(|(c, _)| !capabilities.has(*c)).map(|(_, case)| trial(case)));
+    all
+}
+
+/// Runs the whole suite with the arguments of this program, as a test binary with `harness = false`
+/// does. A backend that can't be reached is a failure.
+#[must_use]
+pub fn run(target: Target) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(target.jobs);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => Arc::new(runtime),
+        Err(e) => {
+            eprintln!("no runtime can be started: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let target = Arc::new(target);
+    match runtime.block_on(target.registry.connect(&target.uri)) {
+        Ok(backend) => libtest_mimic::run(&arguments, trials(&target, &backend, &runtime)).exit_code(),
+        Err(e) => {
+            eprintln!("{} can't be reached at {}: {}", target.name, target.uri, Failure::from(e));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the suite is run against.
+
+use pod_core::{BackendUri, Image, Registry};
+use std::time::Duration;
+
+/// Which programs the target's image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `/bin/sh` and the common POSIX programs, with GNU's, BusyBox's or pod-mem's ways.
+    Posix,
+}
+
+/// A backend to run the suite against, and what the suite must know of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Target {
+    /// Its name in the output.
+    pub name: String,
+    /// Knows the backend's scheme.
+    pub registry: Registry,
+    /// The backend's address.
+    pub uri: BackendUri,
+    /// The image of the workloads; `None` is the backend's default.
+    pub image: Option<Image>,
+    /// What programs that image has.
+    pub dialect: Dialect,
+    /// An image that the backend can't take.
+    pub bad_image: Image,
+    /// A directory in which nothing can be made, also by the user that copies run as.
+    pub read_only: Option<Vec<u8>>,
+    /// How much longer than on a fast machine waits may last.
+    pub scale: f64,
+    /// How many cases run at once.
+    pub jobs: usize,
+}
+
+impl Target {
+    /// The backend at `uri` with its default image.
+    #[must_use]
+    pub fn new(name: impl Into<String>, registry: Registry, uri: BackendUri) -> Self {
+        Self {
+            name: name.into(),
+            registry,
+            uri,
+            image: None,
+            dialect: Dialect::Posix,
+            bad_image: Image::Rootfs("/nonexistent/pod-testkit".into()),
+            read_only: Some(b"/sys".to_vec()),
+            scale: 1.0,
+            jobs: 4,
+        }
+    }
+
+    /// Uses this image.
+    #[must_use]
+    pub fn with_image(mut self, image: Image) -> Self {
+        self.image = Some(image);
+        self
+    }
+
+    /// Says which image the backend can't take.
+    #[must_use]
+    pub fn with_bad_image(mut self, image: Image) -> Self {
+        self.bad_image = image;
+        self
+    }
+
+    /// Says where nothing can be made; `None` leaves the case out.
+    #[must_use]
+    pub fn with_read_only(mut self, dir: Option<Vec<u8>>) -> Self {
+        self.read_only = dir;
+        self
+    }
+
+    /// Lets waits last this many times as long.
+    #[must_use]
+    pub fn with_scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Runs this many cases at once.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs.max(1);
+        self
+    }
+
+    /// A wait of this length on a fast machine, as it is here.
+    #[must_use]
+    pub fn time(&self, fast: Duration) -> Duration {
+        fast.mul_f64(self.scale)
+    }
+}
