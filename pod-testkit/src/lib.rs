@@ -15,7 +15,7 @@
 //!
 //! Each case names the capabilities it needs. A backend that has them must pass it; of each capability
 //! that it says it lacks, it must answer [`Unsupported`](pod_core::ErrorKind::Unsupported) when asked.
-//! in one way at a time: it proves that no case of the suite passes whatever happens.
+//! [`golden::check`] keeps a backend from quietly saying less than it can do.
 //!
 //! Cases make workloads and networks whose names begin with a random prefix, and remove them also when
 //! they fail. They run through the layers of [`Registry::connect`](pod_core::Registry::connect).
