@@ -1,0 +1,9 @@
+//! The command on the embedded engine, as root: what its users were promised.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod copies;
+mod engine;
+mod execs;
+mod topologies;
+
+pub(crate) use engine::{Engine, Ran};
