@@ -50,13 +50,18 @@ impl KernelFeatures {
             Some(noted) => noted,
             None => {
                 let found = Self::try_out(boot)?;
-                std::fs::create_dir_all(run_dir).doing(|| format!("make the directory {}", run_dir.display()))?;
-                let temporary = run_dir.join(format!(".kernel.json.{}", std::process::id()));
-                let text = serde_json::to_vec(&found)
-                    .map_err(|e| Error::unexpected("note the kernel's features").with_source(e))?;
-                std::fs::write(&temporary, text)
-                    .and_then(|()| std::fs::rename(&temporary, &note))
-                    .doing(|| format!("write {}", note.display()))?;
+                // Where nothing is kept yet, asking leaves nothing behind either.
+                if run_dir.is_dir() {
+                    let temporary = run_dir.join(format!(".kernel.json.{}", std::process::id()));
+                    let text = serde_json::to_vec(&found)
+                        .map_err(|e| Error::unexpected("note the kernel's features").with_source(e))?;
+                    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &note));
+                    match written {
+                        // The folder was tidied away meanwhile: nothing is kept here any more.
+                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                        written => written.doing(|| format!("write {}", note.display()))?,
+                    }
+                }
                 found
             }
         };
