@@ -28,7 +28,7 @@ pub(super) fn run(project: &Project, report: &mut Report, install: bool, soak: b
     let world = World { own, pod: project.target.join("debug/pod"), soak };
     root_tests(project, report, &world);
     examples(project, report, &world);
-    topology(project, report, &world);
+    topologies(project, report, &world);
 }
 
 /// How a program is run on real links.
@@ -81,11 +81,21 @@ fn examples(project: &Project, report: &mut Report, world: &World) {
     }
 }
 
-/// The first commands that a newcomer runs.
-fn topology(project: &Project, report: &mut Report, world: &World) {
-    let file = "examples/two-vlans.yaml";
-    let script = "{ \"$POD_SHIM\" up \"$0\" && \"$POD_SHIM\" ps && \"$POD_SHIM\" up \"$0\"; }; code=$?
-        \"$POD_SHIM\" down \"$0\"; exit $((code | $?))";
-    let mut command = world.isolated(project, Path::new("/bin/sh"), &["-c", script, file]);
-    report.run(&format!("up and down: {file}"), &mut command);
+/// Every topology file: up, once more, and down again without a trace, under a firewall that forwards
+/// nothing.
+fn topologies(project: &Project, report: &mut Report, world: &World) {
+    let script = project.root.join("xtask/scripts/up-and-down.sh").display().to_string();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(project.root.join("examples"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    files.sort();
+    report.check("there are topology files", || if files.is_empty() { Err("none was found".into()) } else { Ok(()) });
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = world.isolated(project, Path::new("/bin/sh"), &[&script, &file.display().to_string()]);
+        report.run(&format!("up and down: {name}"), &mut command);
+    }
 }
