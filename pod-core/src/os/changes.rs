@@ -329,3 +329,28 @@ async fn without_an_init_there_are_no_services_and_no_reboot() {
     assert_eq!(os.reboot(minute).await.map_err(kind), Err(ErrorKind::Unsupported));
     assert_eq!(os.shutdown(minute).await.map_err(kind), Err(ErrorKind::Unsupported));
 }
+
+#[tokio::test]
+async fn a_mounted_file_is_written_in_place() {
+    if !may_change() {
+        return;
+    }
+    for s in both().await {
+        for file in ["etc/under", "etc/mounted"] {
+            std::fs::write(s.path(file), "a much longer text that was there before\n").expect("written");
+        }
+        let inside = |file: &str| s.path(file).to_str().expect("text").to_owned();
+        // The sandbox's /etc is this folder: a mount there is seen at both names.
+        let target = if s.os.dialect().name() == "gnu" { "/etc/mounted".to_owned() } else { inside("etc/mounted") };
+        s.run(&["mount", "--bind", &inside("etc/under"), &target]);
+        s.os.write_file("/etc/mounted", "new\n", 0o600).await.expect("written");
+        assert_eq!(s.os.read_file("/etc/mounted").await.ok().as_deref(), Some(&b"new\n"[..]));
+        assert_eq!(std::fs::read(s.path("etc/under")).ok().as_deref(), Some(&b"new\n"[..]));
+        let mode = std::fs::metadata(s.path("etc/under")).expect("there").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600);
+        let left = s.os.list_dir("/etc").await.expect("listed");
+        assert!(left.iter().all(|e| !e.name.as_bytes().starts_with(b".pod.")), "no half file stays");
+        let disks = s.os.disks().await.expect("read");
+        assert!(disks.iter().all(|d| &d.mount != "/etc/mounted"), "a mounted file is no disk");
+    }
+}

@@ -63,7 +63,7 @@ pub struct Cpu {
 
 impl Os {
     /// The mounted file systems that hold data, and how full they are. Kernel file systems such as
-    /// `proc` are left out; of several mounts at one place the last counts, as it hides the others.
+    /// `proc`, and mounts over single files, are left out; of several mounts at one place the last counts, as it hides the others.
     ///
     /// # Errors
     /// As [`Os::execute`].

@@ -21,11 +21,12 @@ s init; if [ -d /run/systemd/system ]; then echo systemd; fi
 if [ -e /run/openrc/softlevel ]; then echo openrc; fi
 if [ -d /etc/init.d ]; then echo initd; fi
 s one; cat /proc/1/comm 2>/dev/null
-s container; cat /run/systemd/container 2>/dev/null
+s container
+case "$container" in ''|*[!a-z0-9-]*) ;; *) echo "$container" ;; esac
+cat /run/systemd/container 2>/dev/null
 if [ -e /run/.containerenv ]; then echo podman; fi
 if [ -e /.dockerenv ]; then echo docker; fi
-if [ -n "${KUBERNETES_SERVICE_HOST-}" ]; then echo kubernetes; fi
-case "${container-}" in ''|*[!a-z0-9-]*) ;; *) echo "$container" ;; esac
+if [ -n "$KUBERNETES_SERVICE_HOST" ]; then echo kubernetes; fi
 case $(readlink /proc/self/ns/pid 2>/dev/null) in ''|'pid:[4026531836]') ;; *) echo other ;; esac
 s id; id -u
 "#;

@@ -4,7 +4,7 @@ use crate::os::PathBytes;
 use crate::os::plan::Plan;
 use crate::os::resources::{Cpu, Disk, Memory};
 use crate::os::script::{NONE, Sections, garbled, script};
-use crate::{Output, Result};
+use crate::{Error, Output, Result};
 
 /// File systems of the kernel that hold no data of the user's.
 const PSEUDO: &[&str] = &[
@@ -38,14 +38,15 @@ const PSEUDO: &[&str] = &[
 
 /// For each mount of data: `stat -f`, then the line of the mount table, which has white space and
 /// backslashes in octal; `printf %b` undoes that. A mount that can't be looked at prints nothing but
-/// its line.
+/// its line. What hides a file, or a part of `/proc` and `/sys`, is no disk: containers have many.
 const DISKS: &str = r#"
 p=" $1 "
 [ -r /proc/self/mounts ] || fail 92 "/proc/self/mounts is not there, so the disks can't be read"
 while read -r src dir kind opts rest; do
   case $p in *" $kind "*) continue ;; esac
+  case $dir in /proc/*|/sys/*) continue ;; esac
   real=$(printf '%bx' "$dir"); real=${real%x}
-  if [ ! -e "$real" ]; then continue; fi
+  if [ ! -d "$real" ]; then continue; fi
   printf 'mount %s %s %s %s\n' "$src" "$dir" "$kind" "$opts"
   stat -f -c 'stat %S %b %f %a %c %d' -- "$real" 2>/dev/null
 done </proc/self/mounts
@@ -208,7 +209,9 @@ fn read_cpu(output: &Output) -> Result<Cpu> {
         .map_or_else(String::new, |(_, v)| v.to_owned());
     let listed = pairs().filter(|(k, _)| *k == "processor").count();
     let count = [online(&sections.line("online")?), sections.line("stat")?.parse().ok(), u32::try_from(listed).ok()];
-    let count = count.into_iter().flatten().find(|n| *n > 0).ok_or_else(|| garbled("no processor was found"))?;
+    let unknown =
+        || Error::unsupported("neither /proc nor /sys shows a processor").with_hint("mount proc in the workload");
+    let count = count.into_iter().flatten().find(|n| *n > 0).ok_or_else(unknown)?;
     let groups = format!("{}\n{}", sections.text("v2")?, sections.text("v1")?);
     let limits = groups.lines().filter_map(|l| {
         let (quota, period) = l.trim().split_once(' ')?;
