@@ -34,7 +34,7 @@ async fn answers(context: &Context, uri: &BackendUri) -> Check {
 }
 
 /// What only this platform knows to check.
-// HOOK: pod::local::doctor() for the scheme `local`.
+// Each platform with checks of its own has an arm here.
 #[allow(clippy::unused_async, reason = "platforms' own checks await their systems")]
 async fn platform(_uri: &BackendUri) -> Vec<Check> {
     Vec::new()

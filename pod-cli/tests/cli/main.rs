@@ -6,4 +6,5 @@ mod help;
 mod output;
 mod programs;
 mod support;
+mod terminal;
 mod topology;
