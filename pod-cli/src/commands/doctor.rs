@@ -4,38 +4,39 @@ use crate::args::Doctor;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{Check, CheckList, Verdict};
-use pod::{BackendUri, Result};
+use pod::{Backend, BackendUri, Capabilities, Capability, Error, Result};
+use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit> {
     let uri = context.backend_uri(args.uri.as_deref())?;
-    let mut checks = platform(&uri).await;
-    checks.push(answers(context, &uri).await);
+    let mut checks = Vec::new();
+    match answer(context, &uri).await {
+        Ok(backend) => {
+            checks.push(Check::new(format!("{uri} answers"), Verdict::Good, "it does"));
+            checks.extend(lacking(backend.capabilities()));
+        }
+        Err(e) => checks.push(Check::new(format!("{uri} answers"), Verdict::Missing, whole(&e))),
+    }
     let list = CheckList(checks);
     context.print(&list)?;
     Ok(Exit::yes_or_no(list.good()))
 }
 
-/// Whether the backend answers at all.
-async fn answers(context: &Context, uri: &BackendUri) -> Check {
-    let result = async { context.reach(uri).await?.ping().await };
-    let subject = format!("{uri} answers");
-    match result.await {
-        Ok(()) => Check { subject, verdict: Verdict::Good, found: "it does".into(), fix: None },
-        Err(e) => Check {
-            subject,
-            verdict: Verdict::Missing,
-            found: std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source())
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(": "),
-            fix: None,
-        },
-    }
+async fn answer(context: &Context, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+    let backend = context.reach(uri).await?;
+    backend.ping().await?;
+    Ok(backend)
 }
 
-/// What only this platform knows to check.
-// Each platform with checks of its own has an arm here.
-#[allow(clippy::unused_async, reason = "platforms' own checks await their systems")]
-async fn platform(_uri: &BackendUri) -> Vec<Check> {
-    Vec::new()
+/// What the verbs could do on another backend and can't on this one.
+fn lacking(has: Capabilities) -> impl Iterator<Item = Check> {
+    let lacking = Capability::ALL.iter().filter(move |c| !has.has(**c));
+    lacking.map(|c| Check::new(c.path(), Verdict::Limited, format!("it can't: {}", c.describe())))
+}
+
+/// An error with all its causes, on one line.
+fn whole(error: &Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let all: Vec<_> = std::iter::successors(Some(first), |e| e.source()).map(ToString::to_string).collect();
+    all.join(": ")
 }

@@ -79,7 +79,6 @@ pub(crate) enum Verdict {
     /// All is there.
     Good,
     /// It works, with something less.
-    #[allow(dead_code, reason = "given by platforms' own checks")]
     Limited,
     /// What is needed is not there.
     Missing,
@@ -93,6 +92,13 @@ pub(crate) struct Check {
     pub(crate) found: String,
     /// The command that closes the gap.
     pub(crate) fix: Option<String>,
+}
+
+impl Check {
+    /// A check that found this, with nothing to be done about it.
+    pub(crate) fn new(subject: impl Into<String>, verdict: Verdict, found: impl Into<String>) -> Self {
+        Self { subject: subject.into(), verdict, found: found.into(), fix: None }
+    }
 }
 
 /// What a backend needs.
