@@ -219,6 +219,23 @@ fn the_kernel_s_own_files_are_not_copied() {
     );
 }
 
+#[test]
+fn owners_that_can_t_be_set_are_noted_and_set_id_bits_go_with_them() {
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let root = rustix::process::geteuid().is_root();
+    let entries = [
+        Entry::new("", EntryKind::Dir),
+        Entry::new("f", EntryKind::File { size: 0 }).with_mode(0o4755),
+        Entry::new("l", EntryKind::Symlink { target: b"f".to_vec() }),
+    ];
+    let entries = entries.into_iter().map(|e| (e.with_owner(uid() + 1, gid()), "".into())).collect();
+    let stream = CopySource::Memory(entries).open().expect("memory opens");
+    let report = write(tmp.path(), b"/d", stream, WriteOptions::new().with_archive(true)).expect("the copy succeeds");
+    assert_eq!(report.not_kept, if root { vec![] } else { vec!["owners"] });
+    let mode = fs::metadata(tmp.path().join("d/f")).expect("the copy is there").mode() & 0o7777;
+    assert_eq!(mode, if root { 0o4755 } else { 0o755 });
+}
+
 fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -20,6 +20,7 @@ pub(super) const LIST: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(
 /// As many links as the kernel follows in one path (`path_resolution(7)`).
 const MAX_LINKS: u32 = 40;
 /// Below `PATH_MAX`, beyond which the kernel takes no path in one call.
+#[cfg(target_os = "linux")]
 const MAX_CALL: usize = 4000;
 
 /// Opens `path` as if `root` were `/`: absolute links and `..` stay inside. No magic links

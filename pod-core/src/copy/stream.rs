@@ -190,6 +190,7 @@ impl Batch {
     }
 
     /// As [`Batch::flush`], for a thread that may block.
+    #[cfg(unix)]
     pub(super) fn blocking_flush(&mut self, sink: &EntrySink) -> bool {
         match self.message() {
             Some(message) => sink.messages.blocking_send(message).is_ok(),
