@@ -103,9 +103,9 @@ impl Context {
         self.globals.output == Some(OutputFormat::Json)
     }
 
-    /// Says something to the user on stderr, unless -q is given.
+    /// Says something to the user on stderr, unless -q is given, or stderr is for errors in JSON only.
     pub(crate) fn say(&self, text: &str) {
-        if !self.globals.quiet {
+        if !self.globals.quiet && !self.wants_json() {
             // There is nowhere left to say that stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "pod: {}", crate::failure::clean(text));
         }

@@ -26,6 +26,7 @@ use crate::exit::Exit;
 use clap::error::ErrorKind as ClapKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use pod::{Error, ErrorKind};
+use std::io::Write;
 
 /// Run, reach and wire workloads wherever they live
 #[derive(Debug, Parser)]
@@ -109,21 +110,33 @@ fn refuse(e: &clap::Error) -> Exit {
     // What can still be read of the line says whether the code could be mistaken for a program's own.
     let partial = command().ignore_errors(true).try_get_matches().ok();
     let wants_json = wants_json(std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()));
+    let verb = partial.as_ref().and_then(|m| m.subcommand_name());
+    let runs = matches!(verb, Some("exec" | "run"));
+    let hint = (runs && !std::env::args_os().any(|a| a == "--")).then_some(BEHIND_DASHES);
     if wants_json && e.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = e.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text);
         let message = message.split("\n\n").next().unwrap_or(message).trim().to_owned();
-        let error = Error::new(ErrorKind::InvalidInput, message).with_operation("parse the command line");
-        eprintln!("{}", serde_json::to_string(&error).unwrap_or_default());
-    } else {
+        let mut error = Error::new(ErrorKind::InvalidInput, message).with_operation("parse the command line");
+        if let Some(hint) = hint {
+            error = error.with_hint(hint);
+        }
         // There is nowhere left to say that stderr is closed.
+        let _ = writeln!(std::io::stderr(), "{}", serde_json::to_string(&error).unwrap_or_default());
+    } else {
         let _ = e.print();
+        if let Some(hint) = hint {
+            let _ = writeln!(std::io::stderr(), "\n  tip: {hint}");
+        }
     }
-    match partial.as_ref().and_then(|m| m.subcommand_name()) {
+    match verb {
         Some("exec" | "run" | "attach") => Exit::FAILED,
         _ => Exit::USAGE,
     }
 }
+
+/// What those need to know who write a command line as for other tools.
+const BEHIND_DASHES: &str = "the program and its arguments come after `--`, such as `pod exec web -- ls -la`";
 
 /// Whether a command line that could not be parsed asks for JSON, or else the environment does.
 fn wants_json(arguments: impl Iterator<Item = String>) -> bool {

@@ -27,6 +27,16 @@ fn a_command_line_that_can_be_mistaken_for_a_program_returns_125() {
 }
 
 #[test]
+fn a_program_without_dashes_before_it_gets_a_tip() {
+    for arguments in [&["exec", "web", "ls", "-la"][..], &["run", "sleep", "5"]] {
+        let e = run(arguments);
+        assert_eq!(e.code, 125);
+        assert!(e.stderr.contains("come after `--`"), "{}", e.stderr);
+    }
+    assert!(!run(&["exec", "--nosuch", "web", "--", "ls"]).stderr.contains("come after"));
+}
+
+#[test]
 fn usage_errors_are_json_on_request() {
     for arguments in [["-o", "json", "ps", "--nosuch"], ["ps", "--nosuch", "--output", "json"]] {
         let e = run(&arguments);

@@ -49,7 +49,7 @@ fn one_cell_that_differs_is_exit_1() {
 #[test]
 fn up_as_json() {
     let up = with_file(TWO_VLANS, &["up", "two-vlans.yaml", "-o", "json"]);
-    assert_eq!(up.code, 0);
+    assert_eq!((up.code, up.stderr.as_str()), (0, ""));
     let v: Value = serde_json::from_str(&up.stdout).expect("JSON");
     assert_eq!(v["topology"], "two-vlans");
     assert_eq!(v["ok"], true);
