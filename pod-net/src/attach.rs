@@ -257,6 +257,10 @@ impl Inner {
         }
         self.wire(network, record, bridge, &outside, inside).map_err(about)?;
         wait_for_carrier(record, &outside, &inside.netlink)?;
+        if let Err(error) = self.announce(record, inside) {
+            // neighbours that remember another holder find out by themselves, only later
+            tracing::debug!(%error, workload = %a.workload, "new addresses were not announced");
+        }
         let seen = read_back(network, record, bridge, &outside, &inside.netlink)?;
         match seen.findings.first() {
             None => Ok(()),
@@ -264,6 +268,18 @@ impl Inner {
                 Error::new(ErrorKind::Integrity, "the attachment that was made is not what was asked for")
                     .with_context("found", first.to_string()),
             )),
+        }
+    }
+
+    fn announce(&self, record: &AttachmentRecord, inside: &Inside) -> Result<()> {
+        let a = &record.attachment;
+        let carrier = match (&a.mode, a.vlan) {
+            (AttachMode::Trunk(_), Some(vlan)) => sub_interface(&a.interface, vlan)?,
+            _ => a.interface.clone(),
+        };
+        match inside.netlink.link(carrier.as_str())? {
+            Some(link) => crate::announce::announce(&inside.netns, link.index, a.mac, &a.ips),
+            None => Ok(()),
         }
     }
 

@@ -12,8 +12,6 @@ use std::sync::OnceLock;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KernelFeatures {
-    /// The boot it was found in (`/proc/sys/kernel/random/boot_id`).
-    pub boot_id: String,
     /// Virtual Ethernet pairs (`CONFIG_VETH`).
     pub veth: bool,
     /// Bridges (`CONFIG_BRIDGE`).
@@ -28,51 +26,57 @@ pub struct KernelFeatures {
     pub ipv6: bool,
 }
 
-/// The current boot's id.
-pub(crate) fn boot_id() -> Result<String> {
+/// What was found, and what it holds for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    key: String,
+    features: KernelFeatures,
+}
+
+/// What the features are a function of: this boot, and the modules that could be loaded.
+fn key() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read_to_string(path).doing(|| format!("read {path}"))?.trim().to_owned())
+    let boot = std::fs::read_to_string(path).doing(|| format!("read {path}"))?;
+    let release = rustix::system::uname();
+    let index = format!("/lib/modules/{}/modules.dep", release.release().to_string_lossy());
+    // installing modules writes their index anew; a kernel without modules has none
+    let modules = rustix::fs::stat(&*index).map_or(0, |s| s.st_mtime);
+    let loaded = Path::new("/sys/module/8021q").exists();
+    Ok(format!("{} {modules} {loaded}", boot.trim()))
 }
 
 impl KernelFeatures {
-    /// What this kernel can do: from this process's memory, else from the note of this boot in
-    /// `run_dir`, else by trying in a namespace made for it.
+    /// What this kernel can do: from this process's memory, else from the note in `run_dir` if nothing
+    /// has changed since, else by trying in a namespace made for it.
     pub(crate) fn detect(run_dir: &Path) -> Result<Self> {
         static KNOWN: OnceLock<KernelFeatures> = OnceLock::new();
         if let Some(known) = KNOWN.get() {
             return Ok(known.clone());
         }
-        let note = run_dir.join("kernel.json");
-        let boot = boot_id()?;
+        let path = run_dir.join("kernel.json");
+        let key = key()?;
         // a note that is missing, of another boot or of another version is made anew
-        let noted = std::fs::read(&note).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        let features = match noted.filter(|n| n.boot_id == boot) {
-            Some(noted) => noted,
+        let noted = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
+        let features = match noted.filter(|n| n.key == key) {
+            Some(note) => note.features,
             None => {
-                let found = Self::try_out(boot)?;
-                // Where nothing is kept yet, asking leaves nothing behind either.
-                if run_dir.is_dir() {
-                    let temporary = run_dir.join(format!(".kernel.json.{}", std::process::id()));
-                    let text = serde_json::to_vec(&found)
-                        .map_err(|e| Error::unexpected("note the kernel's features").with_source(e))?;
-                    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &note));
-                    match written {
-                        // The folder was tidied away meanwhile: nothing is kept here any more.
-                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                        written => written.doing(|| format!("write {}", note.display()))?,
-                    }
+                let note = Note { key, features: Self::try_out()? };
+                if let Err(error) = note.write(run_dir, &path) {
+                    // it only saves the next process some milliseconds
+                    tracing::debug!(%error, "the kernel's features were not noted");
                 }
-                found
+                note.features
             }
         };
         Ok(KNOWN.get_or_init(|| features).clone())
     }
 
     /// Tries everything in a namespace that ends with the attempt.
-    pub(crate) fn try_out(boot_id: String) -> Result<Self> {
+    fn try_out() -> Result<Self> {
         let attempt = std::thread::Builder::new()
             .name("pod-net-kernel".into())
-            .spawn(move || {
+            .spawn(|| {
                 nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| {
                     let e = Error::io("try what the kernel can do for networks", e.into());
                     if e.kind() == ErrorKind::PermissionDenied {
@@ -81,13 +85,13 @@ impl KernelFeatures {
                         e
                     }
                 })?;
-                Self::try_here(boot_id)
+                Self::try_here()
             })
             .doing(|| "start a thread")?;
         attempt.join().unwrap_or_else(|_| Err(Error::unexpected("trying the kernel's features panicked")))
     }
 
-    fn try_here(boot_id: String) -> Result<Self> {
+    fn try_here() -> Result<Self> {
         let netlink = Netlink::open()?;
         let ok = |request, what: &str| match netlink.request(request)? {
             Ok(_) => Ok(true),
@@ -108,7 +112,7 @@ impl KernelFeatures {
         let lower = netlink.link("v1")?.map_or(0, |p| p.index);
         let vlan_8021q = veth && ok(link::vlan("v1.2", lower, 2, None, None), "802.1Q sub-interfaces")?;
         let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all").exists();
-        Ok(Self { boot_id, veth, bridge, vlan_filtering, vlan_8021q, port_isolation, ipv6 })
+        Ok(Self { veth, bridge, vlan_filtering, vlan_8021q, port_isolation, ipv6 })
     }
 
     /// What a backend on this kernel can do with networks.
@@ -144,5 +148,17 @@ impl KernelFeatures {
             }
         }
         found
+    }
+}
+
+impl Note {
+    fn write(&self, run_dir: &Path, path: &Path) -> std::io::Result<()> {
+        // where nothing is kept yet, asking leaves nothing behind either
+        if !run_dir.is_dir() {
+            return Ok(());
+        }
+        let temporary = run_dir.join(format!(".kernel.json.{}", crate::store::unique()));
+        std::fs::write(&temporary, serde_json::to_vec(self)?)?;
+        std::fs::rename(&temporary, path)
     }
 }

@@ -59,7 +59,6 @@ mod tests {
 
     fn host(vlan_filtering: bool) -> Inner {
         let kernel = KernelFeatures {
-            boot_id: String::new(),
             veth: true,
             bridge: true,
             vlan_filtering,

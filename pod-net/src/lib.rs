@@ -48,6 +48,7 @@
 
 mod address;
 mod allocate;
+mod announce;
 mod apply;
 mod attach;
 mod bridge_vlan;

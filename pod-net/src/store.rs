@@ -129,9 +129,17 @@ impl Store {
         }
     }
 
-    /// Removes the directories that hold nothing any more, and indexes of workloads when there is no
-    /// network for them to be on. The caller holds the lock.
+    /// Removes what no record stands for: parts of networks, directories that hold nothing, and indexes
+    /// of workloads when there is no network for them to be on. The caller holds the lock.
     pub(crate) fn tidy(&self) -> Result<()> {
+        for name in names(&self.root.join("networks"))? {
+            // what a broken-off call made before the record
+            if let Ok(network) = NetworkName::new(name)
+                && self.network(&network)?.is_none()
+            {
+                self.drop_network(&network)?;
+            }
+        }
         if self.networks()?.is_empty() {
             for name in names(&self.root.join("workloads"))? {
                 if let Ok(workload) = WorkloadName::new(name) {
@@ -366,7 +374,7 @@ fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 /// A suffix that no other thread or process uses now.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

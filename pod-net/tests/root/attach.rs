@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("an attachment is what was asked for, inside", everything),
     Case::new("a workload can be on several networks", several),
     Case::new("the same attach twice is one, another is a conflict", twice),
+    Case::new("an address that moves is found at once", moved),
     Case::new("a cancelled call leaves nothing", cancelled),
     Case::new("attaching the hundredth costs what the tenth did", cost),
     Case::new("a namespace is made, found and removed", namespaces),
@@ -160,7 +161,27 @@ fn twice(world: World) {
     });
 }
 
-fn cancelled(world: World) {
+fn moved(world: World) {
+    let host = world.host();
+    let [a, b, c] = ["a", "b", "c"].map(|name| world.sandbox(name));
+    world.run(async {
+        let both = spec("red", "10.1.0.0/24").with_subnet(net("fd00:1::/64"));
+        host.create_network(&both).await.expect("create");
+        let floating = AttachmentSpec::new(network("red"))
+            .with_ip("10.1.0.99".parse().expect("ip"))
+            .with_ip("fd00:1::99".parse().expect("ip"));
+        host.attach(&c, &AttachmentSpec::new(network("red"))).await.expect("attach");
+        for holder in [&a, &b, &a] {
+            host.attach(holder, &floating).await.expect("attach");
+            // the first time c asks, then it remembers who had it
+            assert!(pings(&c.netns, "10.1.0.99"), "{holder:?}");
+            assert!(pings(&c.netns, "fd00:1::99"), "{holder:?}");
+            host.detach(holder, &network("red")).await.expect("detach");
+        }
+    });
+}
+
+fn cancelled(mut world: World) {
     let host = world.host();
     let a = world.sandbox("a");
     world.run(async {
@@ -197,6 +218,7 @@ fn cancelled(world: World) {
             tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is undone");
         }
     });
+    world.settle();
     netns::remove(&a.netns).expect("remove");
     world.assert_clean();
 }

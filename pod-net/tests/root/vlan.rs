@@ -90,12 +90,13 @@ fn cut(outside: &Path) {
 
 fn uplink(world: World, vlan_aware: bool) {
     if !vlan_aware {
-        // a note of this boot is believed
-        let found = crate::kernel();
-        let note =
-            serde_json::to_string(&found).expect("text").replace("\"vlan_filtering\":true", "\"vlan_filtering\":false");
-        std::fs::create_dir_all(world.dir.join("run")).expect("directory");
-        std::fs::write(world.dir.join("run/kernel.json"), note).expect("note");
+        // what another process noted is believed
+        std::fs::create_dir(world.dir.join("run")).expect("directory");
+        let noted = crate::command(&format!("work:open {}", world.dir.display())).output().expect("run");
+        assert!(noted.status.success(), "{noted:?}");
+        let path = world.dir.join("run/kernel.json");
+        let note = std::fs::read_to_string(&path).expect("note");
+        std::fs::write(&path, note.replace("\"vlan_filtering\":true", "\"vlan_filtering\":false")).expect("note");
     }
     let host = world.host();
     assert_eq!(host.kernel().vlan_filtering, vlan_aware);

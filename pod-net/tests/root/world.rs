@@ -44,6 +44,11 @@ impl World {
         Sandbox::new(workload(name), path)
     }
 
+    /// Waits until all that was begun has ended, also what nobody waits for.
+    pub(crate) fn settle(&mut self) {
+        self.runtime = runtime();
+    }
+
     /// Nothing of POD's is left: no file, no mount, no link, no open namespace.
     pub(crate) fn assert_clean(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
@@ -60,6 +65,10 @@ impl World {
             assert!(!target.starts_with("net:"), "a namespace is still open: {target}");
         }
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
 }
 
 /// The files beneath `dir`.
@@ -84,7 +93,7 @@ pub(crate) fn run(command: &str) -> String {
 
 /// The instance of the world at `dir`, from another process in it.
 pub(crate) fn visit(dir: &Path) -> (tokio::runtime::Runtime, HostNet) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let runtime = runtime();
     let host = runtime.block_on(HostNet::open(config(dir))).expect("open");
     (runtime, host)
 }
@@ -103,11 +112,11 @@ pub(crate) fn inside(netns: &Path, command: &str) -> String {
     checked(Command::new("nsenter").arg(format!("--net={}", netns.display())).args(command.split_whitespace()))
 }
 
-/// Whether a ping from the namespace is answered.
+/// Whether a ping from the namespace is answered, within a second or two.
 pub(crate) fn pings(netns: &Path, target: &str) -> bool {
     Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))
-        .args(["ping", "-c1", "-W1", target])
+        .args(["ping", "-c4", "-i0.25", "-W1", target])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
