@@ -31,6 +31,7 @@ fn shown(i: &Interface) -> Vec<String> {
 async fn state(os: &Os) -> (Vec<Interface>, Vec<crate::os::RouteEntry>, Option<Vec<u8>>) {
     let mut interfaces = os.interfaces().await.expect("read");
     for i in &mut interfaces {
+        i.state = LinkState::Unknown; // the kernel tells it a moment later
         i.addresses.retain(|a| !a.to_string().starts_with("fe80")); // the kernel's own
         i.addresses.sort_unstable();
     }

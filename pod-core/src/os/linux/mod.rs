@@ -80,11 +80,11 @@ impl OsDialect for Linux {
     }
 
     fn apply_network(&self, config: &NetworkConfig, before: &NetworkState) -> Result<Plan<()>> {
-        network::apply(&self.facts, config, before)
+        Ok(network::apply(config, before))
     }
 
     fn restore_network(&self, config: &NetworkConfig, before: &NetworkState, now: &NetworkState) -> Result<Plan<()>> {
-        network::restore(&self.facts, config, before, now)
+        Ok(network::restore(config, before, now))
     }
 
     fn persist_network(&self, config: &NetworkConfig, before: &NetworkState) -> Result<Plan<()>> {

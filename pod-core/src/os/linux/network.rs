@@ -3,7 +3,7 @@
 
 use crate::os::facts::{InitSystem, OsFacts};
 use crate::os::network::{NameState, NetworkConfig, NetworkManager, NetworkState};
-use crate::os::plan::{Input, Plan};
+use crate::os::plan::Plan;
 use crate::os::script::{NONE, Sections, script};
 use crate::os::{Interface, LinkKind, RouteEntry};
 use crate::{Error, IfName, Result};
@@ -47,7 +47,7 @@ pub(crate) fn name_state(facts: &OsFacts, interface: &IfName) -> Plan<NameState>
 }
 
 /// Commands, one a line of the script that runs them; a failure ends it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Commands(String);
 
 impl Commands {
@@ -69,13 +69,9 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn needs_ip(facts: &OsFacts) -> Result<()> {
-    if facts.has("ip") {
-        return Ok(());
-    }
-    Err(Error::unsupported("the workload has no `ip`, so its network can't be configured from inside")
-        .with_hint("install iproute2 in it, or attach it to a network from outside"))
-}
+/// Before every change. Asked each time: `ip` may have been installed since the facts were read.
+const NEEDS_IP: &str = "has ip || fail 92 'the workload has no `ip`, so its network can not be configured from \
+                        inside: install iproute2 in it, or attach it to a network from outside'\n";
 
 fn find<'a>(state: &'a NetworkState, name: &str) -> Option<&'a Interface> {
     state.interfaces.iter().find(|i| i.name == name)
@@ -94,11 +90,10 @@ fn link_local(address: &IpNet) -> bool {
 }
 
 /// The plan that makes the interface what the configuration says.
-pub(crate) fn apply(facts: &OsFacts, config: &NetworkConfig, before: &NetworkState) -> Result<Plan<()>> {
-    needs_ip(facts)?;
+pub(crate) fn apply(config: &NetworkConfig, before: &NetworkState) -> Plan<()> {
     let name = config.interface.as_str();
     let there = find(before, name);
-    let mut c = Commands::default();
+    let mut c = Commands(NEEDS_IP.to_owned());
     if let (Some(vlan), None) = (&config.vlan, there) {
         let (parent, id) = (vlan.parent.as_str(), vlan.id.to_string());
         // A kernel without 802.1Q refuses with a word that says so poorly.
@@ -155,7 +150,7 @@ pub(crate) fn apply(facts: &OsFacts, config: &NetworkConfig, before: &NetworkSta
             name,
         ]);
     }
-    let mut input = None;
+    let mut conf = Vec::new();
     if !config.dns.is_empty() || !config.search.is_empty() {
         if before.names.resolved {
             let servers: Vec<String> = config.dns.iter().map(ToString::to_string).collect();
@@ -166,16 +161,11 @@ pub(crate) fn apply(facts: &OsFacts, config: &NetworkConfig, before: &NetworkSta
             }
         } else {
             // In place: in a container the file is mounted.
-            c.0.push_str("cat >/etc/resolv.conf || exit\n");
-            input = Some(Input::new(resolv_conf(before.names.resolv_conf.as_deref(), config)));
+            c.0.push_str("printf '%s' \"$1\" >/etc/resolv.conf || exit\n");
+            conf = resolv_conf(before.names.resolv_conf.as_deref(), config);
         }
     }
-    let step = script(&c.0, NONE);
-    let step = match input {
-        Some(input) => step.with_input(input),
-        None => step,
-    };
-    Ok(Plan::new(step, |_| Ok(())))
+    Plan::new(script(&c.0, [conf]), |_| Ok(()))
 }
 
 /// `resolvectl WHAT LINK VALUE…`; no value is an empty one, which takes away all.
@@ -210,15 +200,9 @@ fn resolv_conf(old: Option<&[u8]>, config: &NetworkConfig) -> Vec<u8> {
 
 /// The plan that takes back what differs between two states of one interface, its gateways and names.
 /// Every step is tried, the first that failed gives the error.
-pub(crate) fn restore(
-    facts: &OsFacts,
-    config: &NetworkConfig,
-    before: &NetworkState,
-    now: &NetworkState,
-) -> Result<Plan<()>> {
-    needs_ip(facts)?;
+pub(crate) fn restore(config: &NetworkConfig, before: &NetworkState, now: &NetworkState) -> Plan<()> {
     let name = config.interface.as_str();
-    let mut c = Commands("bad=0\n".to_owned());
+    let mut c = Commands(format!("{NEEDS_IP}bad=0\n"));
     // Routes go first, while what they need is there, and come back last.
     let gone_with_link = |r: &RouteEntry| find(before, name).is_none() && r.interface.as_deref() == Some(name);
     let lacks = |of: &NetworkState, r: &RouteEntry| r.is_default() && !of.routes.contains(r);
@@ -253,7 +237,7 @@ pub(crate) fn restore(
     for r in before.routes.iter().filter(|r| lacks(now, r)) {
         c.try_run(&route("replace", r).iter().map(String::as_str).collect::<Vec<_>>());
     }
-    let mut input = None;
+    let mut conf = Vec::new();
     if before.names.resolved {
         let (dns, domains) = (config.dns.is_empty(), config.search.is_empty());
         for (what, unasked, old) in [("dns", dns, &before.names.servers), ("domain", domains, &before.names.domains)] {
@@ -264,19 +248,14 @@ pub(crate) fn restore(
     } else if now.names.resolv_conf != before.names.resolv_conf {
         match &before.names.resolv_conf {
             Some(old) => {
-                c.0.push_str("cat >/etc/resolv.conf || bad=$?\n");
-                input = Some(Input::new(old.clone()));
+                c.0.push_str("printf '%s' \"$1\" >/etc/resolv.conf || bad=$?\n");
+                conf.clone_from(old);
             }
             None => c.try_run(&["rm", "-f", "/etc/resolv.conf"]),
         }
     }
     c.0.push_str("exit $bad\n");
-    let step = script(&c.0, NONE);
-    let step = match input {
-        Some(input) => step.with_input(input),
-        None => step,
-    };
-    Ok(Plan::new(step, |_| Ok(())))
+    Plan::new(script(&c.0, [conf]), |_| Ok(()))
 }
 
 /// `ip route VERB …` for a route that was read.

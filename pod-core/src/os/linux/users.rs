@@ -5,7 +5,7 @@ use crate::os::plan::{Plan, Step};
 use crate::os::script::{NONE, Sections, garbled, script};
 use crate::os::users::{NewUser, Password, User, checked};
 use crate::os::{PathBytes, Removed};
-use crate::{Error, Output, Result};
+use crate::{Output, Result};
 
 /// `getent` also knows users that stand in no file.
 const LIST: &str = r#"
@@ -49,6 +49,10 @@ fn read(output: &Output) -> Result<Vec<User>> {
     Ok(all)
 }
 
+/// Asked each time: it may have been installed since the facts were read.
+const NEEDS: &str = r#"needs() { has "$1" || fail 92 "the workload has no $1, so users can't be made or removed"; }
+"#;
+
 /// `$1` is the name, `$2` the groups between commas, `$3` whether a password comes on stdin; the rest
 /// goes to the program that makes users. All is checked before anything is made.
 const CHECKS: &str = r#"
@@ -65,6 +69,7 @@ if [ -n "$pw" ] && ! has chpasswd; then fail 92 "the workload has no chpasswd, s
 
 /// Codes of useradd(8): 4 and 9 are an id and a name in use, 6 an unknown group.
 const SHADOW: &str = r#"
+needs useradd
 useradd "$@"; c=$?
 case $c in 0) ;; 4) fail 91 "there is a user of that id already" ;; 9) fail 91 "there is a user of that name already: $n" ;;
   6) fail 90 "one of the groups is unknown" ;; *) exit "$c" ;; esac
@@ -79,6 +84,7 @@ crypt() { case $(chpasswd --help 2>&1) in *BusyBox*crypt-method*|*BusyBox*'-c AL
 
 /// BusyBox: one group at a time.
 const BUSYBOX: &str = r#"
+needs adduser
 adduser -D "$@" "$n" >&2 || exit
 undo() { deluser --remove-home "$n" >/dev/null 2>&1 || deluser "$n" >/dev/null 2>&1; fail 97 "$1, so the user was removed again"; }
 IFS=,
@@ -90,20 +96,10 @@ fi
 exit 0
 "#;
 
-fn tools(facts: &OsFacts, shadow: &str, busybox: &str) -> Result<bool> {
-    if facts.has(shadow) {
-        Ok(true)
-    } else if facts.has(busybox) {
-        Ok(false)
-    } else {
-        Err(Error::unsupported(format!("the workload has neither {shadow} nor {busybox}")))
-    }
-}
-
 /// The plan that makes a user.
 pub(crate) fn create(facts: &OsFacts, user: &NewUser) -> Result<Plan<()>> {
     user.validate()?;
-    let shadow = tools(facts, "useradd", "adduser")?;
+    let shadow = facts.has("useradd");
     let mut args: Vec<String> = Vec::new();
     let mut put = |option: &str, value: Option<&str>| {
         if let Some(value) = value {
@@ -131,7 +127,11 @@ pub(crate) fn create(facts: &OsFacts, user: &NewUser) -> Result<Plan<()>> {
     }
     let known = user.group.iter().chain(&user.groups).cloned().collect::<Vec<_>>().join(",");
     // BusyBox puts the user in each of the other groups by itself.
-    let text = if shadow { format!("{CHECKS}{SHADOW}") } else { format!("{CHECKS}{CRYPT}g=$1; shift\n{BUSYBOX}") };
+    let text = if shadow {
+        format!("{NEEDS}{CHECKS}{SHADOW}")
+    } else {
+        format!("{NEEDS}{CHECKS}{CRYPT}g=$1; shift\n{BUSYBOX}")
+    };
     let password = if user.password.is_some() { "1" } else { "" };
     let mut all = vec![user.name.clone(), known, password.to_owned()];
     if !shadow {
@@ -162,23 +162,28 @@ exec chpasswd $(crypt) >&2"#
     Ok(Plan::new(with_password(step, Some(password), name), |_| Ok(())))
 }
 
+const DELETE: &str = r#"
+id -u "$1" >/dev/null 2>&1 || { s absent; exit 0; }
+needs "$3"
+h=$(while IFS=: read -r n p u g c h rest; do if [ "$n" = "$1" ]; then printf '%s\n' "$h"; fi; done </etc/passwd)
+"$3" $2 "$1" >&2; c=$?
+if [ $c -eq 8 ]; then fail 98 "the user has processes: $1"; fi
+if id -u "$1" >/dev/null 2>&1; then exit $((c ? c : 1)); fi
+if [ -n "$2" ] && [ $c -ne 0 ] && [ -d "$h" ]; then fail 97 "the user was removed, but not the home folder $h"; fi
+s removed
+"#;
+
 /// The plan that removes a user. Code 8 of userdel(8) is a user who is logged in; 12 is a home folder
 /// that can't be removed, or an old version's word for a mailbox that was never there.
 pub(crate) fn delete(facts: &OsFacts, name: &str, home: bool) -> Result<Plan<Removed>> {
-    let shadow = tools(facts, "userdel", "deluser")?;
+    let shadow = facts.has("userdel");
     let option = match (shadow, home) {
         (_, false) => "",
         (true, true) => "-r",
         (false, true) => "--remove-home",
     };
     let step = script(
-        r#"id -u "$1" >/dev/null 2>&1 || { s absent; exit 0; }
-h=$(while IFS=: read -r n p u g c h rest; do if [ "$n" = "$1" ]; then printf '%s\n' "$h"; fi; done </etc/passwd)
-"$3" $2 "$1" >&2; c=$?
-if [ $c -eq 8 ]; then fail 98 "the user has processes: $1"; fi
-if id -u "$1" >/dev/null 2>&1; then exit $((c ? c : 1)); fi
-if [ -n "$2" ] && [ $c -ne 0 ] && [ -d "$h" ]; then fail 97 "the user was removed, but not the home folder $h"; fi
-s removed"#,
+        &format!("{NEEDS}{DELETE}"),
         [checked("user", name)?, option, if shadow { "userdel" } else { "deluser" }],
     );
     Ok(Plan::new(step, |output| {
