@@ -271,7 +271,8 @@ impl Process {
         }
     }
 
-    /// Collects stdout and stderr, at most `limit` bytes of each, and waits for the end.
+    /// Collects stdout and stderr, at most `limit` bytes of each, and waits for the end. What the program
+    /// left running may hold its output open; half a second after the end it is read no further.
     ///
     /// # Errors
     /// [`ErrorKind::Exhausted`] when either is longer (the program is killed); else as
@@ -279,25 +280,26 @@ impl Process {
     pub async fn output(mut self, limit: usize) -> Result<Output> {
         self.stdin = None;
         let (mut stdout, mut stderr) = (self.stdout.take(), self.stderr.take());
-        let both = async { tokio::try_join!(collect(&mut stdout, limit), collect(&mut stderr, limit)) };
-        tokio::pin!(both);
-        // What holds the pipes open after the program's end gets a moment, then is left alone.
-        let (out, status) = tokio::select! {
-            out = &mut both => {
-                let out = out?;
-                (out, self.wait().await?)
-            }
-            status = wait_then_grace(&self.ending) => {
-                status?;
-                match tokio::time::timeout(Duration::from_millis(500), &mut both).await {
-                    Ok(out) => (out?, self.wait().await?),
-                    Err(_) => return Err(Error::new(ErrorKind::Busy, "the program ended, but something it started holds its output open")
-                        .with_hint("redirect the output of what runs on in the background")
-                        .with_operation("exec")),
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        {
+            let both = async {
+                tokio::try_join!(collect(&mut stdout, &mut out, limit), collect(&mut stderr, &mut err, limit))
+            };
+            tokio::pin!(both);
+            tokio::select! {
+                collected = &mut both => {
+                    collected?;
+                }
+                () = ended(&self.ending) => {
+                    // What the program left running may hold its output open for ever.
+                    if let Ok(collected) = tokio::time::timeout(AFTER_THE_END, &mut both).await {
+                        collected?;
+                    }
                 }
             }
-        };
-        Ok(Output { status, stdout: out.0, stderr: out.1 })
+        }
+        let status = self.wait().await?;
+        Ok(Output { status, stdout: out, stderr: err })
     }
 
     /// Writes all of `input` to stdin, closes it, and collects the output meanwhile, as
@@ -320,12 +322,13 @@ impl Process {
     }
 }
 
-async fn wait_then_grace(ending: &watch::Receiver<Ending>) -> Result<()> {
+/// How long output is still read after the program's end, when something it started holds it open.
+const AFTER_THE_END: Duration = Duration::from_millis(500);
+
+async fn ended(ending: &watch::Receiver<Ending>) {
     let mut ending = ending.clone();
+    // An owner that is gone is an end, too.
     let _ = ending.wait_for(|e| !matches!(e, Ending::Running)).await;
-    // Bytes already in the pipes are read by the other arm first.
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    Ok(())
 }
 
 async fn drain(stream: &mut Option<BoxRead>) {
@@ -335,16 +338,15 @@ async fn drain(stream: &mut Option<BoxRead>) {
     }
 }
 
-async fn collect(stream: &mut Option<BoxRead>, limit: usize) -> Result<Vec<u8>> {
-    let Some(s) = stream else { return Ok(Vec::new()) };
-    let mut out = Vec::new();
+async fn collect(stream: &mut Option<BoxRead>, out: &mut Vec<u8>, limit: usize) -> Result<()> {
+    let Some(s) = stream else { return Ok(()) };
     let mut limited = s.take(limit as u64 + 1);
-    limited.read_to_end(&mut out).await.map_err(|e| Error::io("read the program's output", e))?;
+    while limited.read_buf(out).await.map_err(|e| Error::io("read the program's output", e))? > 0 {}
     if out.len() > limit {
         return Err(Error::new(ErrorKind::Exhausted, format!("the program printed more than {limit} bytes"))
             .with_hint("read it as a stream instead"));
     }
-    Ok(out)
+    Ok(())
 }
 
 fn seconds(d: Duration) -> String {

@@ -217,6 +217,7 @@ impl Engine {
             .await?
         };
         self.ensure_netns(name).await?;
+        self.net.set_running(name, true).await?;
         client::start(&start_of(&store, name, record)).await?;
         Ok(StartOutcome::Started)
     }
@@ -254,7 +255,12 @@ impl Engine {
             Err(e) => return Err(e),
         };
         let (s, n) = (self.store.clone(), name.clone());
-        if blocking(move || s.alive(&n)).await? {
+        let (alive, ended) = blocking(move || Ok((s.alive(&n)?, s.ended(&n).is_ok_and(|e| e.is_some())))).await?;
+        if alive && ended {
+            // Its command has ended, and its helper is about to.
+            let (s, n) = (self.store.clone(), name.clone());
+            blocking(move || s.wait_dead(&n)).await?;
+        } else if alive {
             if !force {
                 return Err(Error::new(ErrorKind::WrongState, "the workload runs")
                     .with_context("workload", name.as_str())
@@ -350,6 +356,7 @@ fn start_of(store: &Store, name: &WorkloadName, record: Record) -> Start {
         run: store.run_dir(name),
         journal: store.journal(),
         netns: store.netns(name),
+        engine: (store.lib.clone(), store.run.clone(), store.instance.clone()),
         cgroup: store.cgroup(&record.id),
         id: record.id,
         lower: record.lower,
@@ -527,6 +534,9 @@ impl Backend for LocalBackend {
         }
         let channel = client::dial(&store.run_dir(&request.name))?.ok_or_else(not_running)?;
         let (driver, mut streams, length) = client::attach(channel, request.stdin, request.tty).await?;
+        if record.spec.tty {
+            streams.stderr = None; // a terminal has one output
+        }
         if request.logs {
             let path = store.dir(&request.name).join("log");
             let past = blocking(move || read_all(&path, length).doing(|| "read the log")).await?;

@@ -171,7 +171,7 @@ pub(crate) async fn exec(channel: Channel, program: Program, stdin: bool) -> Res
         if stdin {
             let (read, write) = pipe()?;
             theirs.push(read);
-            streams.stdin = Some(Box::pin(pipe::Sender::from_owned_fd(write).doing(|| "make a pipe")?));
+            streams.stdin = Some(Box::pin(Input::new(write)?));
         } else {
             let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
             theirs.push(null.map_err(|e| Error::io("open /dev/null", e.into()))?);
@@ -210,7 +210,7 @@ pub(crate) async fn attach(
     if stdin {
         let (read, write) = pipe()?;
         theirs.push(read);
-        streams.stdin = Some(Box::pin(pipe::Sender::from_owned_fd(write).doing(|| "make a pipe")?));
+        streams.stdin = Some(Box::pin(Input::new(write)?));
     }
     for stream in [&mut streams.stdout, &mut streams.stderr] {
         let (read, write) = pipe()?;
@@ -300,6 +300,34 @@ impl ProcessDriver for HelperDriver {
 
     async fn detach(&mut self) -> Result<()> {
         self.control(Control::Detach).await
+    }
+}
+
+/// A program's stdin. Shutting it down closes it, which is how a pipe tells its end; tokio's own pipe is
+/// closed only when it is dropped.
+struct Input(Option<pipe::Sender>);
+
+impl Input {
+    fn new(write: OwnedFd) -> Result<Self> {
+        pipe::Sender::from_owned_fd(write).map(|p| Self(Some(p))).doing(|| "make a pipe")
+    }
+}
+
+impl AsyncWrite for Input {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Some(pipe) => Pin::new(pipe).poll_write(cx, data),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0 = None;
+        Poll::Ready(Ok(()))
     }
 }
 

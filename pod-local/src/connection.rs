@@ -9,7 +9,7 @@ use crate::wire::Program;
 use async_trait::async_trait;
 use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use pod_core::{Connection, Error, ErrorKind, ExecRequest, IoResultExt, Process, Result, WorkloadName};
+use pod_core::{Connection, Error, ErrorKind, ExecRequest, IoResultExt, Process, Result, ResultExt, WorkloadName};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::io::Read;
@@ -151,7 +151,7 @@ impl Connection for LocalConnection {
                 options = options.with_owner(owner.0, owner.1);
             }
             let Root { fd, _lock } = root;
-            write_tree(fd, &request.dest, stream, options)
+            write_tree(fd, &request.dest, stream, options).context("path", request.dest.escape_ascii().to_string())
         })
         .await
     }

@@ -64,6 +64,14 @@ impl Net {
         Ok(made)
     }
 
+    /// Brings a workload's ports up or down.
+    pub(crate) async fn set_running(&self, name: &WorkloadName, running: bool) -> Result<()> {
+        if self.unused() {
+            return Ok(());
+        }
+        self.host().await?.set_running(name, running).await
+    }
+
     pub(crate) async fn restore(&self, store: &Store, name: &WorkloadName) -> Result<()> {
         if self.unused() {
             return Ok(());
@@ -109,7 +117,12 @@ impl LocalNetworking {
 
     fn sandboxes(&self) -> Result<Vec<Sandbox>> {
         let store = &self.engine.store;
-        Ok(store.names()?.iter().map(|n| sandbox(store, n)).filter(|s| is_netns(&s.netns)).collect())
+        Ok(store
+            .names()?
+            .iter()
+            .map(|n| sandbox(store, n))
+            .filter(|s| is_netns(&s.netns) && store.alive(&s.workload).unwrap_or(false))
+            .collect())
     }
 
     /// The sandbox of a workload that exists, its namespace made if a reboot took it.
@@ -172,7 +185,11 @@ impl Networking for LocalNetworking {
 
     async fn attach(&self, request: AttachNetworkRequest) -> Result<Attachment> {
         self.existing(&request.workload).await?;
-        self.engine.net.attach(&self.engine.store, &request.workload, &request.attachment).await
+        let made = self.engine.net.attach(&self.engine.store, &request.workload, &request.attachment).await?;
+        if !self.engine.store.alive(&request.workload)? {
+            self.engine.net.set_running(&request.workload, false).await?;
+        }
+        Ok(made)
     }
 
     async fn detach(&self, request: DetachRequest) -> Result<DetachOutcome> {

@@ -68,6 +68,8 @@ pub(crate) struct Start {
     pub(crate) journal: PathBuf,
     /// Its network namespace.
     pub(crate) netns: PathBuf,
+    /// The engine's lasting folder, its folder of this boot and its name, as pod-net takes them.
+    pub(crate) engine: (PathBuf, PathBuf, String),
     /// Its cgroup below each hierarchy's root.
     pub(crate) cgroup: String,
     /// The layers of its root, the uppermost first.

@@ -68,6 +68,7 @@ pub mod netns;
 mod network;
 mod plan;
 mod probe;
+mod running;
 mod store;
 mod sysctl;
 mod task;

@@ -152,6 +152,14 @@ pub(crate) fn up(index: u32) -> LinkMessage {
     up
 }
 
+/// The change that brings a link down.
+pub(crate) fn down(index: u32) -> LinkMessage {
+    let mut down = message(Vec::new());
+    down.header.index = index;
+    down.header.change_mask |= LinkFlags::Up;
+    down
+}
+
 /// Removes a link, by name.
 pub(crate) fn remove(name: &str) -> Request {
     Request::plain(RouteNetlinkMessage::DelLink(message(vec![LinkAttribute::IfName(name.to_owned())])))

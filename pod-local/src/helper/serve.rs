@@ -391,6 +391,9 @@ async fn command_ended(helper: &Shared, status: ExitStatus) {
 /// written, the control groups go.
 async fn finish(helper: &Shared, keep_status: bool) {
     helper.container.kill();
+    if let Err(e) = silence(helper).await {
+        eprintln!("pod helper: bring the workload's ports down: {e}");
+    }
     drained(helper).await;
     let ended = helper.ended.borrow().clone().unwrap_or_else(|| ended(helper, ExitStatus::Signaled(9), Vec::new()));
     let status = ended.status;
@@ -414,6 +417,16 @@ async fn finish(helper: &Shared, keep_status: bool) {
 async fn drained(helper: &Helper) {
     let mut open = helper.pumps.subscribe();
     let _ = tokio::time::timeout(Duration::from_secs(2), open.wait_for(|n| *n == 0)).await;
+}
+
+/// A workload that does not run does not answer.
+async fn silence(helper: &Helper) -> pod_core::Result<()> {
+    let (state_dir, run_dir, instance) = helper.start.engine.clone();
+    if !state_dir.join("net").exists() {
+        return Ok(());
+    }
+    let net = pod_net::HostNet::open(pod_net::HostNetConfig { state_dir, run_dir, instance }).await?;
+    net.set_running(&helper.name, false).await
 }
 
 async fn pump_pipe(helper: Shared, stream: LogStream, mut output: pipe::Receiver) {

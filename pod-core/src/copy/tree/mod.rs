@@ -37,7 +37,7 @@ pub fn stat_in(root: &OwnedFd, path: &[u8], follow: bool) -> Result<Option<FileS
     absolute(path)?;
     match resolve::locate(root.as_fd(), path, follow) {
         Ok(at) => file_stat(&at).map(Some).map_err(|e| failed("look at", path, e)),
-        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(failed("look at", path, e)),
     }
 }

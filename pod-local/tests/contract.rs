@@ -1,0 +1,22 @@
+//! The contract suite on the embedded engine.
+
+use pod_core::{BackendUri, Registry};
+use pod_testkit::Target;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    assert!(rustix::process::getuid().is_root(), "the contract suite needs root here: run `cargo xtask test` as root");
+    assert!(std::env::var_os("POD_SHIM").is_some(), "POD_SHIM must name the built `pod`: run `cargo xtask test`");
+    let root = tempfile::Builder::new().prefix("pod-contract-").tempdir_in("/var/tmp").expect("a folder");
+    let mut registry = Registry::new();
+    pod_local::register(&mut registry);
+    let uri = BackendUri::new("local").expect("a scheme").with_option("root", root.path().display().to_string());
+    let target = Target::new("local", registry, uri).with_jobs(4).with_scale(4.0);
+    let code = pod_testkit::run(target);
+    let left = std::fs::read_dir(root.path()).map_or(0, Iterator::count);
+    if code == ExitCode::SUCCESS && left > 0 {
+        eprintln!("the suite left files under {}", root.path().display());
+        return ExitCode::FAILURE;
+    }
+    code
+}
