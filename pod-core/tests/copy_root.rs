@@ -224,3 +224,30 @@ fn a_layer_hides_what_its_marks_name() {
         assert!(names(&e, ".wh..."), "{e}");
     });
 }
+
+/// The root of a container is an overlay: files of the layer below are replaced, links and holes kept.
+#[test]
+fn an_overlay_is_written() {
+    with_mounts(|tmp| {
+        make_tree(&tmp.join("src"), Names::Any);
+        for dir in ["lower/dest/dir", "upper", "work", "merged"] {
+            fs::create_dir_all(tmp.join(dir)).expect("a directory");
+        }
+        fs::write(tmp.join("lower/dest/one"), "below").expect("a file");
+        std::os::unix::fs::symlink("/etc/passwd", tmp.join("lower/dest/big")).expect("a link");
+        let at = |name: &str| tmp.join(name).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        mount_at(&tmp.join("merged"), "overlay", &options);
+        for _ in 0..2 {
+            let stream = read_tree(open_dir(tmp), b"/src", false).expect("the source");
+            let options = WriteOptions::new().with_verify(pod_core::copy::Verify::Hash);
+            write(&tmp.join("merged"), b"/dest", stream, options).expect("the copy");
+            assert_same(&tmp.join("src"), &tmp.join("merged/dest"));
+        }
+        let blocks = fs::metadata(tmp.join("merged/dest/sparse")).expect("the sparse file").blocks();
+        assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
+        let stream = read_tree(open_dir(&tmp.join("merged")), b"/dest", false).expect("the copy");
+        write(tmp, b"/back", stream, WriteOptions::new()).expect("and back");
+        assert_same(&tmp.join("src"), &tmp.join("back"));
+    });
+}

@@ -110,6 +110,11 @@ async fn a_tree_goes_up_across_and_down() {
     assert_eq!((across.entries, across.bytes), (up.entries, up.bytes));
     assert_same(&src, &b.root.join("new"));
 
+    for (from, to) in [(&b"/new"[..], &b"/new"[..]), (b"/new/.", b"/new/dir"), (b"/", b"/new")] {
+        let e = between(&b, from, &b, to, &options()).await.expect_err("it would never end");
+        assert_eq!(e.kind(), ErrorKind::InvalidInput, "{e}");
+    }
+
     let out = tmp.path().join("out");
     download(&b, b"/new", &out, &options()).await.expect("down");
     assert_same(&src, &out);

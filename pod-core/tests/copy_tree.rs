@@ -99,6 +99,44 @@ fn a_cut_stream_leaves_no_half_file_and_names_the_entry() {
     assert_eq!(fs::read_dir(tmp.path()).expect("the directory").count(), 0);
 }
 
+/// The other half of the next test: writes a file without end.
+#[test]
+#[ignore = "run by the next test in a process of its own"]
+fn a_copy_without_end() {
+    let dir = std::env::var_os("POD_COPY_WITHOUT_END").expect("the directory");
+    let (sink, stream) = EntryStream::channel();
+    std::thread::spawn(move || {
+        assert!(sink.blocking_send(Ok(Item::Entry(Entry::new("", EntryKind::File { size: 1 << 60 })))));
+        for i in 0..100 {
+            let chunk = pod_core::copy::Chunk { offset: i << 16, data: vec![1; 1 << 16].into() };
+            assert!(sink.blocking_send(Ok(Item::Chunk(chunk))));
+        }
+        println!("under way");
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    });
+    let answer = write(dir.as_ref(), b"/half", stream, WriteOptions::new());
+    panic!("the copy ended: {answer:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_copy_leaves_no_half_file() {
+    use std::io::{BufRead, BufReader};
+    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--ignored", "--exact", "a_copy_without_end", "--nocapture"])
+        .env("POD_COPY_WITHOUT_END", tmp.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    assert!(lines.map_while(Result::ok).any(|l| l.contains("under way")), "it never came so far");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let left: Vec<_> = fs::read_dir(tmp.path()).expect("the directory").map(|e| e.expect("an entry").path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn set_id_bits_go_unless_asked_for() {
     let tmp = tempfile::tempdir().expect("a temporary directory");

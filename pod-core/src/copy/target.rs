@@ -102,6 +102,16 @@ pub fn trimmed(path: &[u8]) -> &[u8] {
     path
 }
 
+/// Whether `path` is `dir` or lies beneath it, by the words alone. Copying a directory into itself would
+/// never end.
+#[must_use]
+pub fn is_inside(path: &[u8], dir: &[u8]) -> bool {
+    let parts = |p: &'_ [u8]| -> Vec<Vec<u8>> {
+        p.split(|b| *b == b'/').filter(|p| !matches!(*p, b"" | b".")).map(<[u8]>::to_vec).collect()
+    };
+    parts(path).starts_with(&parts(dir))
+}
+
 fn trim_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|b| *b != b'/').map_or(1, |at| at + 1);
     &path[..end.min(path.len())]
@@ -163,6 +173,20 @@ mod tests {
             let got = resolve(source.as_bytes(), kind, dest.as_bytes(), there.as_ref());
             let got = got.map(|p| String::from_utf8(p).expect("text"));
             assert_eq!(got.as_deref().map_err(|e| e.kind()), want, "{source} ({kind:?}) to {dest} ({there:?})");
+        }
+    }
+
+    #[test]
+    fn a_path_inside_another_is_told() {
+        for (path, dir, inside) in [
+            ("/a/b", "/a", true),
+            ("/a", "/a/", true),
+            ("/a/./b//c", "/a/b/.", true),
+            ("/x", "/", true),
+            ("/ab", "/a", false),
+            ("/a", "/a/b", false),
+        ] {
+            assert_eq!(is_inside(path.as_bytes(), dir.as_bytes()), inside, "{path} in {dir}");
         }
     }
 

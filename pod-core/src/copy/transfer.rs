@@ -205,11 +205,12 @@ async fn write_local(_: Vec<u8>, _: FileType, _: EntryStream, _: CopyOptions) ->
 }
 
 /// Copies a file or tree of one workload to another, through this process and by the rules of
-/// [`target`].
+/// [`target`]. Within one workload, give the same connection twice: then a directory is not copied into
+/// itself, which would never end.
 ///
 /// # Errors
 /// As [`target::resolve`], [`Connection::copy_out`] and [`Connection::copy_in`]; `NotFound` when there is
-/// nothing at `source`.
+/// nothing at `source`; `InvalidInput` for a directory into itself.
 pub async fn between(
     from: &dyn Connection,
     source: &[u8],
@@ -220,6 +221,12 @@ pub async fn between(
     let (request, stat) = remote_source(from, source, options.follow).await?;
     let there = to.stat(StatRequest::new(dest)).await?;
     let dest = target::resolve(source, stat.kind, dest, there.as_ref())?;
+    let same = std::ptr::addr_eq(std::ptr::from_ref(from), std::ptr::from_ref(to));
+    if same && stat.kind == FileType::Dir && target::is_inside(&dest, &request.path) {
+        return Err(Error::invalid("a directory can't be copied into itself")
+            .with_context("source", show(source))
+            .with_context("destination", show(&dest)));
+    }
     let stream = from.copy_out(request).await?;
     to.copy_in(options.request(dest, CopySource::Stream(stream)).await?).await
 }
