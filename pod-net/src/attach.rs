@@ -273,11 +273,7 @@ impl Inner {
 
     fn announce(&self, record: &AttachmentRecord, inside: &Inside) -> Result<()> {
         let a = &record.attachment;
-        let carrier = match (&a.mode, a.vlan) {
-            (AttachMode::Trunk(_), Some(vlan)) => sub_interface(&a.interface, vlan)?,
-            _ => a.interface.clone(),
-        };
-        match inside.netlink.link(carrier.as_str())? {
+        match inside.netlink.link(carrier(a)?.as_str())? {
             Some(link) => crate::announce::announce(&inside.netns, link.index, a.mac, &a.ips),
             None => Ok(()),
         }
@@ -322,35 +318,29 @@ impl Inner {
         let mut steps = Steps::default();
         steps.add(up(LOOPBACK), "bring lo up");
         steps.add(up(interface.index), "bring the interface up");
-        let carrier = match &a.mode {
-            AttachMode::Trunk(ids) => {
-                for id in ids {
-                    let name = sub_interface(&a.interface, *id)?;
-                    let made = link::vlan(name.as_str(), interface.index, id.get(), None, None);
-                    steps.add(made, format!("make the tagged sub-interface {name}"));
+        let mut on = interface.index;
+        if let AttachMode::Trunk(ids) = &a.mode {
+            for id in ids {
+                let name = sub_interface(&a.interface, *id)?;
+                let made = link::vlan(name.as_str(), interface.index, id.get(), None, None);
+                steps.add(made, format!("make the tagged sub-interface {name}"));
+            }
+            std::mem::take(&mut steps).take(&inside.netlink)?;
+            let carrier = carrier(a)?;
+            for id in ids {
+                let name = sub_interface(&a.interface, *id)?;
+                let made = found(Some(inside.netlink.request(link::get(name.as_str()))?), "look at the sub-interface")?;
+                steps.add(up(made.index), format!("bring {name} up"));
+                if name == carrier {
+                    on = made.index;
                 }
-                std::mem::take(&mut steps).take(&inside.netlink)?;
-                let mut carrier = None;
-                for id in ids {
-                    let name = sub_interface(&a.interface, *id)?;
-                    let made =
-                        found(Some(inside.netlink.request(link::get(name.as_str()))?), "look at the sub-interface")?;
-                    steps.add(up(made.index), format!("bring {name} up"));
-                    if a.vlan == Some(*id) {
-                        carrier = Some(made.index);
-                    }
-                }
-                carrier
             }
-            _ => Some(interface.index),
-        };
-        if let Some(carrier) = carrier {
-            for ip in &a.ips {
-                steps.add(address::add(carrier, *ip), format!("add the address {ip}"));
-            }
-            for route in &a.routes {
-                steps.add(address::add_route(carrier, route), format!("add the route to {}", route.to));
-            }
+        }
+        for ip in &a.ips {
+            steps.add(address::add(on, *ip), format!("add the address {ip}"));
+        }
+        for route in &a.routes {
+            steps.add(address::add_route(on, route), format!("add the route to {}", route.to));
         }
         steps.take(&inside.netlink)
     }
@@ -399,6 +389,15 @@ fn wait_for_carrier(record: &AttachmentRecord, outside: &Netlink, inside: &Netli
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// The interface that carries an attachment's addresses: a trunk's sub-interface of the network's own
+/// VLAN if the trunk lists it. Otherwise the interface itself, on a trunk without reach.
+pub(crate) fn carrier(a: &Attachment) -> Result<IfName> {
+    match (&a.mode, a.vlan) {
+        (AttachMode::Trunk(ids), Some(own)) if ids.contains(&own) => sub_interface(&a.interface, own),
+        _ => Ok(a.interface.clone()),
     }
 }
 

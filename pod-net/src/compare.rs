@@ -1,13 +1,13 @@
 //! What is there, held against what should be.
 
 use crate::address::show_route;
-use crate::attach::sub_interface;
+use crate::attach::{carrier, sub_interface};
 use crate::bridge_vlan::PortVlans;
 use crate::link::{Link, LinkState};
 use crate::netlink::Netlink;
 use crate::store::{AttachmentRecord, NetworkRecord};
 use ipnet::IpNet;
-use pod_core::{AttachMode, Finding, NetworkName, Result, WorkloadName};
+use pod_core::{AttachMode, Finding, NetworkName, Result, VlanId, WorkloadName};
 
 /// Collects what was compared and what differs.
 #[derive(Debug, Default)]
@@ -96,7 +96,11 @@ impl Comparison {
             let end = |index: Option<u32>| index.map_or_else(|| "none".to_owned(), |i| format!("link {i}"));
             self.same(&subject, "other end", end(Some(port)), end(link.lower));
         }
-        let AttachMode::Trunk(ids) = &a.mode else { return self.addressed(record, inside, subject, link) };
+        let carrier = carrier(a)?;
+        if carrier == a.interface {
+            self.addressed(record, inside, &subject, link)?;
+        }
+        let ids: &[VlanId] = if let AttachMode::Trunk(ids) = &a.mode { ids } else { &[] };
         for id in ids {
             let name = sub_interface(&a.interface, *id)?;
             let subject = Subject::of(record, format!("interface {name}"));
@@ -106,8 +110,8 @@ impl Comparison {
             let id_is = tagged.vlan_id.map_or_else(|| "none".to_owned(), |v| v.to_string());
             self.same(&subject, "VLAN id", id, id_is);
             self.same(&subject, "parent", link.index, tagged.lower.unwrap_or(0));
-            if a.vlan == Some(*id) {
-                self.addressed(record, inside, subject, tagged)?;
+            if name == carrier {
+                self.addressed(record, inside, &subject, tagged)?;
             }
         }
         Ok(())
@@ -118,11 +122,11 @@ impl Comparison {
         &mut self,
         record: &AttachmentRecord,
         inside: &Netlink,
-        subject: Subject<'_>,
+        subject: &Subject<'_>,
         link: &Link,
     ) -> Result<()> {
         let a = &record.attachment;
-        self.same(&subject, "addresses", list(&a.ips), list(&inside.addresses(link.index)?));
+        self.same(subject, "addresses", list(&a.ips), list(&inside.addresses(link.index)?));
         for ipv6 in [false, true] {
             let expected: Vec<_> = a.routes.iter().filter(|r| r.to.addr().is_ipv6() == ipv6).collect();
             if expected.is_empty() {
@@ -131,7 +135,7 @@ impl Comparison {
             let routes = inside.routes(link.index, ipv6)?;
             for route in expected {
                 let is = routes.iter().find(|r| r.to == route.to).map_or_else(|| "nothing".to_owned(), show_route);
-                self.same(&subject, &format!("route to {}", route.to), show_route(route), is);
+                self.same(subject, &format!("route to {}", route.to), show_route(route), is);
             }
         }
         Ok(())

@@ -63,8 +63,8 @@ pub(crate) struct Inner {
 }
 
 impl HostNet {
-    /// Opens the networking of an instance. Makes nothing but a note in `run_dir` of what the kernel
-    /// can do, which is found by trying once per boot.
+    /// Opens the networking of an instance. Makes nothing but, where there is a `run_dir`, a note in it
+    /// of what the kernel can do, which is found by trying once per boot.
     ///
     /// # Errors
     /// `PermissionDenied` unless run as root.

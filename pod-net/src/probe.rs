@@ -1,9 +1,11 @@
 //! Reach, asked from inside a workload by ICMP echo.
 
+use crate::attach::carrier;
 use crate::host::{HostNet, Inner, Sandbox};
 use crate::icmp::{Echo, Heard, Mark, ip_of, is_delivery_error, is_link_local};
 use crate::neighbour::{Entry, Held, Neighbours, or_go_on};
 use crate::netns::Netns;
+use crate::store::AttachmentRecord;
 use nix::errno::Errno;
 use pod_core::{Error, IfName, IoResultExt, ProbeOutcome, ProbeRequest, ProbeTarget, Result, ResultExt};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -20,7 +22,8 @@ const BURST: usize = 16;
 impl HostNet {
     /// Asks from inside a workload whether addresses answer (ICMP echo); the outcomes come in the order
     /// of the targets. All are asked at once, each several times; it ends early when all have
-    /// answered. Needs nothing in the workload, and leaves nothing there.
+    /// answered. Needs nothing in the workload, and leaves nothing there. A trunk's interface stands for
+    /// its sub-interface of the network's own VLAN.
     ///
     /// # Errors
     /// `WrongState` when the sandbox has no namespace.
@@ -47,8 +50,10 @@ impl Inner {
             return Ok(Vec::new());
         }
         let netns = sandbox.open()?;
+        let records = self.store.attachments_of(&sandbox.workload)?;
+        let targets = &by_carrier(&records, targets)?;
         let (sockets, mut asked) = open_sockets(&netns, targets)?;
-        let held = or_go_on(self.make_room(sandbox, &netns, targets)).unwrap_or_default();
+        let held = or_go_on(self.make_room(&records, &netns, targets)).unwrap_or_default();
         let result = ask_all(&sockets, &mut asked, &held, timeout);
         drop(held);
         result?;
@@ -57,15 +62,16 @@ impl Inner {
 
     /// Makes uncounted neighbour entries for the targets here, and at those targets that are
     /// workloads of this host for the prober.
-    fn make_room(&self, sandbox: &Sandbox, netns: &Netns, targets: &[ProbeTarget]) -> Result<Vec<Held>> {
+    fn make_room(&self, records: &[AttachmentRecord], netns: &Netns, targets: &[ProbeTarget]) -> Result<Vec<Held>> {
         let here = Neighbours::of(netns)?;
         let mut entries = BTreeSet::new();
         let mut held = Vec::new();
-        for record in self.store.attachments_of(&sandbox.workload)? {
+        for record in records {
             let a = &record.attachment;
-            let Some(interface) = here.netlink().link(a.interface.as_str())? else { continue };
+            let carrier = carrier(a)?;
+            let Some(interface) = here.netlink().link(carrier.as_str())? else { continue };
             for target in targets {
-                let elsewhere = target.interface.as_ref().is_some_and(|i| *i != a.interface);
+                let elsewhere = target.interface.as_ref().is_some_and(|i| *i != carrier);
                 let Some(own) = a.ips.iter().find(|net| net.contains(&target.ip)) else { continue };
                 if elsewhere || own.addr() == target.ip {
                     continue;
@@ -76,7 +82,9 @@ impl Inner {
                 // a peer that is not running answers nobody
                 let Some(netns) = Netns::open(&peer.netns)? else { continue };
                 let there = Neighbours::of(&netns)?;
-                let Some(link) = there.netlink().link(peer.attachment.interface.as_str())? else { continue };
+                let Some(link) = there.netlink().link(crate::attach::carrier(&peer.attachment)?.as_str())? else {
+                    continue;
+                };
                 held.push(there.hold(&[(link.index, own.addr())])?);
             }
         }
@@ -84,6 +92,18 @@ impl Inner {
         held.insert(0, here.hold(&entries)?);
         Ok(held)
     }
+}
+
+/// The targets, those by a trunk's interface moved to the one that carries its addresses.
+fn by_carrier(records: &[AttachmentRecord], targets: &[ProbeTarget]) -> Result<Vec<ProbeTarget>> {
+    let mut moved = targets.to_vec();
+    for target in &mut moved {
+        let by = records.iter().find(|r| target.interface.as_ref() == Some(&r.attachment.interface));
+        if let Some(record) = by {
+            target.interface = Some(carrier(&record.attachment)?);
+        }
+    }
+    Ok(moved)
 }
 
 /// The sockets of a probe.

@@ -1,19 +1,24 @@
 //! Tags: VLAN-aware bridges, uplinks and trunks, on kernels that have them.
 
-use crate::world::{World, inside, interface, ip, network, pings, spec, vlan};
+use crate::world::{World, inside, interface, ip, net, network, pings, spec, vlan, workload};
 use crate::{Case, Need};
-use pod_core::{AttachMode, AttachmentSpec, ErrorKind, IsolateRequest, NetworkSpec, RemoveOutcome, VerifyRequest};
+use pod_core::{
+    AttachMode, AttachmentSpec, ErrorKind, IsolateRequest, NetworkSpec, ProbeRequest, ProbeTarget, RemoveOutcome,
+    VerifyRequest,
+};
 use pod_net::{HostNet, Sandbox, netns};
 use std::path::{Path, PathBuf};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::on("VLANs of a VLAN-aware bridge are kept apart", Need::VlanFiltering, apart),
-    Case::on("an uplink carries a network's tag", Need::Tags, |world| uplink(world, true)),
-    Case::on("an uplink carries tags without VLAN-aware bridges too", Need::Vlan8021q, |world| uplink(world, false)),
-    Case::on("an uplink that can't be used is refused", Need::Vlan8021q, refused),
-    Case::on("a trunk carries the VLANs it lists, tagged, and no other", Need::Tags, trunk),
-    Case::on("changed VLANs are found", Need::Tags, verify),
-    Case::on("what is missing of an uplink is made again", Need::Tags, remade),
+    Case::on("tags: VLANs of a VLAN-aware bridge are kept apart", Need::VlanFiltering, apart),
+    Case::on("tags: an uplink carries a network's tag", Need::Tags, |world| uplink(world, true)),
+    Case::on("tags: an uplink carries tags without VLAN-aware bridges too", Need::Vlan8021q, |world| {
+        uplink(world, false)
+    }),
+    Case::on("tags: an uplink that can't be used is refused", Need::Vlan8021q, refused),
+    Case::on("tags: a trunk carries the VLANs it lists, tagged, and no other", Need::Tags, trunk),
+    Case::on("tags: changed VLANs are found", Need::Tags, verify),
+    Case::on("tags: what is missing of an uplink is made again", Need::Tags, remade),
 ];
 
 fn tagged(name: &str, id: u16) -> NetworkSpec {
@@ -186,10 +191,13 @@ fn trunk(world: World) {
         for (sandbox, name, ip) in [(a, "red", "10.1.0.1"), (b, "blue", "10.1.0.2"), (c, "green", "10.1.0.3")] {
             host.attach(sandbox, &on(name).with_ip(ip.parse().expect("ip"))).await.expect("attach");
         }
+        // without the network's own VLAN the address is there, and leads nowhere
         let elsewhere =
             on("red").with_mode(AttachMode::Trunk(vec![vlan(200)])).with_ip("10.1.0.9".parse().expect("ip"));
-        let e = host.attach(router, &elsewhere).await.expect_err("not its VLAN");
-        assert_eq!(e.kind(), ErrorKind::InvalidInput, "{e}");
+        let made = host.attach(router, &elsewhere).await.expect("attach");
+        assert_eq!(made.ips, [net("10.1.0.9/24")]);
+        assert!(!pings(&router.netns, "10.1.0.1") && !pings(&a.netns, "10.1.0.9"));
+        host.detach(router, &network("red")).await.expect("detach");
         let long = both().with_interface(interface("thirteen-long"));
         assert_eq!(host.attach(router, &long).await.expect_err("too long").kind(), ErrorKind::InvalidInput);
         host.attach(router, &both().with_ip("10.1.0.100".parse().expect("ip"))).await.expect("attach")
@@ -201,6 +209,9 @@ fn trunk(world: World) {
     }
     assert!(pings(&router.netns, "10.1.0.1"));
     assert!(!pings(&router.netns, "10.1.0.2"), "the address is on VLAN 100");
+    let by = ProbeTarget::new("10.1.0.1".parse().expect("ip")).with_interface(interface("eth0"));
+    let heard = world.run(host.probe(router, &ProbeRequest::new(workload("router"), vec![by]))).expect("probe");
+    assert!(heard[0].reached(), "{heard:?}");
     // by hand the same on the other VLAN
     inside(&router.netns, "ip addr flush dev eth0.100");
     inside(&router.netns, "ip addr add 10.1.0.100/24 dev eth0.200");
