@@ -12,6 +12,7 @@ mod cgroup;
 mod client;
 mod config;
 mod connection;
+mod doctor;
 mod errors;
 mod events;
 pub mod helper;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use backend::LocalBackend;
 pub use config::{LocalConfig, SCHEMES};
+pub use doctor::{Diagnosis, doctor};
 
 use pod_core::{Address, Backend, BackendFactory, BackendUri, Registry, Result, split_single};
 use std::sync::Arc;

@@ -17,6 +17,21 @@ pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit> {
         }
         Err(e) => checks.push(Check::new(format!("{uri} answers"), Verdict::Missing, whole(&e))),
     }
+    #[cfg(target_os = "linux")]
+    if uri.scheme() == "local" {
+        checks.extend(pod::local::doctor().into_iter().map(|d| {
+            let verdict = match (d.good, d.optional) {
+                (true, _) => Verdict::Good,
+                (false, true) => Verdict::Limited,
+                (false, false) => Verdict::Missing,
+            };
+            let check = Check::new(d.subject, verdict, d.found);
+            match d.fix {
+                Some(fix) => check.with_fix(fix),
+                None => check,
+            }
+        }));
+    }
     let list = CheckList(checks);
     context.print(&list)?;
     Ok(Exit::yes_or_no(list.good()))

@@ -14,6 +14,9 @@ use pod::{
 };
 use std::hash::{BuildHasher, Hasher};
 
+/// How long an image's own command is watched.
+const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(300);
+
 pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
     let stays = args.attach || args.interactive || args.tty || args.rm;
     let target = match &args.name {
@@ -38,6 +41,10 @@ pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
         return stay(context, &args, &target).await;
     }
     let workload = match controls.unless_ended(running(&target, workload)).await? {
+        Ok(workload) => workload,
+        Err(signal) => return Ok(Exit::of_signal(signal.get())),
+    };
+    let workload = match controls.unless_ended(settled(&args, &target, workload)).await? {
         Ok(workload) => workload,
         Err(signal) => return Ok(Exit::of_signal(signal.get())),
     };
@@ -112,6 +119,21 @@ async fn running(target: &Target, mut workload: Workload) -> Result<Workload> {
             .with_context("workload", target.name.as_str())
             .with_hint("`pod logs` prints what it wrote, `pod rm` removes it")),
         _ => Ok(workload),
+    }
+}
+
+/// An image's own command may be one that ends at once without a terminal, such as a shell: gives it a
+/// moment, so that the user is told now.
+async fn settled(args: &Run, target: &Target, workload: Workload) -> Result<Workload> {
+    if !args.command.is_empty() || args.keep_alive {
+        return Ok(workload);
+    }
+    match tokio::time::timeout(A_MOMENT, target.backend.wait_exit(&target.name)).await {
+        Ok(ended) => {
+            ended?;
+            target.backend.inspect(&target.name).await
+        }
+        Err(_) => Ok(workload),
     }
 }
 

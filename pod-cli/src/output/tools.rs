@@ -99,6 +99,13 @@ impl Check {
     pub(crate) fn new(subject: impl Into<String>, verdict: Verdict, found: impl Into<String>) -> Self {
         Self { subject: subject.into(), verdict, found: found.into(), fix: None }
     }
+
+    /// Says what fixes it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
 }
 
 /// What a backend needs.

@@ -222,6 +222,18 @@ fn what_the_user_lacks_is_said() {
 }
 
 #[test]
+fn an_own_command_that_ends_at_once_is_told() {
+    let engine = Engine::new();
+    let ran = engine.run(["run", "--name", "w"]).ok();
+    assert!(ran.err.contains("--keep-alive") && ran.err.contains("/bin/sh"), "{}", ran.err);
+    let kept = engine.run(["run", "--name", "v", "--keep-alive"]).ok();
+    assert!(!kept.err.contains("at once"), "{}", kept.err);
+    assert_eq!(engine.run(["exec", "v", "--", "echo", "here"]).ok().out, "here\n");
+    engine.run(["rm", "-f", "w", "v"]).ok();
+    engine.assert_nothing_left();
+}
+
+#[test]
 fn attached_runs_pass_streams_and_code() {
     let engine = Engine::new();
     let ran =
