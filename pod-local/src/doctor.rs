@@ -31,7 +31,8 @@ fn optional(subject: &'static str, good: bool, found: impl Into<String>, fix: &'
 #[must_use]
 pub fn doctor() -> Vec<Diagnosis> {
     let root = rustix::process::getuid().is_root();
-    let mut all = vec![needed("root", root, if root { "yes" } else { "no: the engine needs root for now" }, "sudo pod …")];
+    let mut all =
+        vec![needed("root", root, if root { "yes" } else { "no: the engine needs root for now" }, "sudo pod …")];
     let helper = client::helper_program();
     all.push(match &helper {
         Ok(path) => needed("helper program", true, path.display().to_string(), ""),
@@ -41,7 +42,12 @@ pub fn doctor() -> Vec<Diagnosis> {
     let has = |name: &str| file_systems.lines().any(|l| l.split_whitespace().last() == Some(name));
     let found = |good| if good { "there" } else { "missing" };
     all.push(needed("overlay file system", has("overlay"), found(has("overlay")), "modprobe overlay"));
-    all.push(needed("control groups, version 2", has("cgroup2"), found(has("cgroup2")), "a kernel with CONFIG_CGROUPS"));
+    all.push(needed(
+        "control groups, version 2",
+        has("cgroup2"),
+        found(has("cgroup2")),
+        "a kernel with CONFIG_CGROUPS",
+    ));
     match Hierarchies::find() {
         Ok(groups) => {
             for (subject, controller, fix) in [
