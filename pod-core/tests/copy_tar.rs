@@ -3,7 +3,7 @@
 
 mod copy_support;
 
-use copy_support::{Names, Times, assert_same, assert_same_with, make_tree, open_dir, read_all};
+use copy_support::{Names, Times, assert_same, assert_same_with, make_tree, open_dir, read_all, scratch};
 use pod_core::copy::tar::{self, TarOptions};
 use pod_core::copy::tree::{WriteOptions, read_tree, write_tree};
 use pod_core::copy::{CopyReport, CopySource, Entry, EntryKind, EntryStream, Item};
@@ -39,7 +39,7 @@ async fn pack(tree: &Path, tar: &Path, options: &TarOptions) -> CopyReport {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_survives_a_tar_stream() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (src, file) = (tmp.path().join("src"), tmp.path().join("t.tar"));
     make_tree(&src, Names::Any);
     let written = pack(&src, &file, &TarOptions::new()).await;
@@ -56,7 +56,7 @@ async fn a_tree_survives_a_tar_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_root_is_found_again() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (src, file) = (tmp.path().join("src"), tmp.path().join("t.tar"));
     make_tree(&src, Names::Any);
     pack(&src, &file, &TarOptions::new().with_root("some/name")).await;
@@ -85,7 +85,7 @@ async fn a_named_root_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gnu_tar_reads_what_is_written() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (src, file, out) = (tmp.path().join("src"), tmp.path().join("t.tar"), tmp.path().join("out"));
     make_tree(&src, Names::Any);
     fs::create_dir(&out).expect("a directory");
@@ -97,7 +97,7 @@ async fn gnu_tar_reads_what_is_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn busybox_reads_what_is_written() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (src, file, out) = (tmp.path().join("src"), tmp.path().join("t.tar"), tmp.path().join("out"));
     make_tree(&src, Names::Any);
     fs::create_dir(&out).expect("a directory");
@@ -111,7 +111,7 @@ async fn busybox_reads_what_is_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gnu_tar_writes_is_read() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let src = tmp.path().join("src");
     make_tree(&src, Names::Any);
     // v7 and ustar can't hold the long names.
@@ -146,7 +146,7 @@ async fn what_gnu_tar_writes_is_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_map_of_many_holes_is_read() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     fs::create_dir(tmp.path().join("src")).expect("a directory");
     let file = fs::File::create(tmp.path().join("src/holes")).expect("a file");
     for i in 0..500_u64 {
@@ -167,7 +167,7 @@ async fn a_map_of_many_holes_is_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_busybox_writes_is_read() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let src = tmp.path().join("src");
     make_tree(&src, Names::Any);
     run("busybox", &["tar", "-cf", "t.tar", "-C", "src", "."], tmp.path());

@@ -4,7 +4,7 @@
 mod copy_support;
 
 use async_trait::async_trait;
-use copy_support::{Names, assert_same, make_tree, open_dir};
+use copy_support::{Names, assert_same, make_tree, open_dir, scratch};
 use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
 use pod_core::copy::{
     CopyInRequest, CopyOptions, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, EntryStream, FileStat,
@@ -93,7 +93,7 @@ fn options() -> CopyOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_goes_up_across_and_down() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (a, b) = (Folder::new(tmp.path().join("a")), Folder::new(tmp.path().join("b")));
     let src = tmp.path().join("src");
     make_tree(&src, Names::Any);
@@ -128,7 +128,7 @@ async fn a_tree_goes_up_across_and_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_links_go_where_docker_puts_them() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let a = Folder::new(tmp.path().join("a"));
     let at = |name: &str| tmp.path().join(name);
     fs::write(at("f"), "hi").expect("a file");
@@ -165,7 +165,7 @@ async fn files_and_links_go_where_docker_puts_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tar_streams_go_in_and_out() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (a, b) = (Folder::new(tmp.path().join("a")), Folder::new(tmp.path().join("b")));
     make_tree(&a.root.join("tree"), Names::Any);
     let mut tar = Vec::new();
@@ -185,7 +185,7 @@ async fn tar_streams_go_in_and_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_is_told() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let a = Folder::new(tmp.path().join("a"));
     fs::write(tmp.path().join("f"), vec![7; 3 << 20]).expect("a file");
     let seen = Arc::new(AtomicU64::new(0));
@@ -199,7 +199,7 @@ async fn progress_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_far_end_writes_nothing_outside() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let file = |path: &str| Entry::new(path, EntryKind::File { size: 0 });
     let link = |path: &str, target: &str| Entry::new(path, EntryKind::Symlink { target: target.into() });
     let root = || Entry::new("", EntryKind::Dir);

@@ -3,7 +3,7 @@
 
 mod copy_support;
 
-use copy_support::{Names, assert_same, make_tree, open_dir, read_all, snapshot, write};
+use copy_support::{Names, assert_same, make_tree, open_dir, read_all, scratch, snapshot, write};
 use pod_core::ErrorKind;
 use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
 use pod_core::copy::{CopySource, Entry, EntryKind, EntryStream, FileType, Item, Verify};
@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 #[test]
 fn a_tree_survives_the_round_trip() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     make_tree(&tmp.path().join("src"), Names::Any);
     for verify in [Verify::None, Verify::Length, Verify::Hash] {
         let dest = format!("/dest-{verify:?}");
@@ -35,7 +35,7 @@ fn a_tree_survives_the_round_trip() {
 
 #[test]
 fn holes_stay_holes() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let file = fs::File::create(tmp.path().join("sparse")).expect("a file");
     file.set_len(1 << 30).expect("a hole");
     std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 500 << 20).expect("data");
@@ -50,7 +50,7 @@ fn holes_stay_holes() {
 
 #[test]
 fn local_sources_take_links_as_they_are_unless_a_slash_follows() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     fs::create_dir(tmp.path().join("d")).expect("a directory");
     symlink("d", tmp.path().join("l")).expect("a link");
     let root = |path: &str| {
@@ -69,7 +69,7 @@ fn local_sources_take_links_as_they_are_unless_a_slash_follows() {
 
 #[test]
 fn stat_stays_inside() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     fs::create_dir(tmp.path().join("root")).expect("a directory");
     fs::write(tmp.path().join("secret"), "x").expect("a file");
     symlink("/../../secret", tmp.path().join("root/l")).expect("a link");
@@ -83,7 +83,7 @@ fn stat_stays_inside() {
 
 #[test]
 fn a_cut_stream_leaves_no_half_file_and_names_the_entry() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let (sink, stream) = EntryStream::channel();
     let writer = std::thread::spawn({
         let root = tmp.path().to_owned();
@@ -122,7 +122,7 @@ fn a_copy_without_end() {
 #[test]
 fn a_killed_copy_leaves_no_half_file() {
     use std::io::{BufRead, BufReader};
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
         .args(["--ignored", "--exact", "a_copy_without_end", "--nocapture"])
         .env("POD_COPY_WITHOUT_END", tmp.path())
@@ -139,7 +139,7 @@ fn a_killed_copy_leaves_no_half_file() {
 
 #[test]
 fn set_id_bits_go_unless_asked_for() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let entry =
         || vec![(Entry::new("", EntryKind::File { size: 1 }).with_mode(0o6755).with_owner(uid(), gid()), "x".into())];
     for (archive, mode) in [(false, 0o755), (true, 0o6755)] {
@@ -152,7 +152,7 @@ fn set_id_bits_go_unless_asked_for() {
 
 #[test]
 fn ten_thousand_files_are_copied() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let src = tmp.path().join("src");
     for i in 0..100_u32 {
         let dir = src.join(format!("d{i}"));
@@ -171,7 +171,7 @@ fn ten_thousand_files_are_copied() {
 #[test]
 fn very_deep_trees_are_copied() {
     use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = openat(CWD, tmp.path(), flags, Mode::empty()).expect("a directory");
     for name in std::iter::once("src".to_owned()).chain((0..200).map(|i| format!("{}-{i}", "deep".repeat(10)))) {
@@ -200,7 +200,7 @@ fn very_deep_trees_are_copied() {
 
 #[test]
 fn a_file_that_changes_is_an_error_or_clean_but_never_too_long() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let path = tmp.path().join("f");
     fs::write(&path, vec![1; 64 << 20]).expect("a file");
     let mut stream = read_tree(open_dir(tmp.path()), b"/f", false).expect("it is there");
@@ -223,7 +223,7 @@ fn a_file_that_changes_is_an_error_or_clean_but_never_too_long() {
 
 #[test]
 fn special_files_are_told_and_not_opened() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let src = tmp.path().join("src");
     fs::create_dir(&src).expect("a directory");
     let _socket = std::os::unix::net::UnixListener::bind(src.join("socket")).expect("a socket");
@@ -259,7 +259,7 @@ fn the_kernel_s_own_files_are_not_copied() {
 
 #[test]
 fn owners_that_can_t_be_set_are_noted_and_set_id_bits_go_with_them() {
-    let tmp = tempfile::tempdir().expect("a temporary directory");
+    let tmp = scratch();
     let root = rustix::process::geteuid().is_root();
     let entries = [
         Entry::new("", EntryKind::Dir),

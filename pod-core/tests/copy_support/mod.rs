@@ -21,6 +21,32 @@ pub(crate) enum Names {
     Plain,
 }
 
+/// A directory that goes away with everything in it, read-only directories too.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut todo = vec![self.path().to_owned()];
+        while let Some(dir) = todo.pop() {
+            // Only root can empty a read-only directory. What can't be changed or listed here, such as a path
+            // too long, is left to the removal itself.
+            let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+            let below = fs::read_dir(&dir).into_iter().flatten().flatten();
+            todo.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        }
+    }
+}
+
+pub(crate) fn scratch() -> Scratch {
+    Scratch(tempfile::tempdir().expect("a temporary directory"))
+}
+
 pub(crate) fn open_dir(path: &Path) -> OwnedFd {
     fs::File::open(path).expect("a directory of the test").into()
 }
