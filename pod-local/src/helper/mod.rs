@@ -2,8 +2,8 @@
 //! workload's stdio, log and status, and passes requests to the workload's PID 1.
 //!
 //! It has one thread, because libcontainer clones. It starts as the `pod` program (or the program that
-//! `POD_SHIM` names) called with [`ARGUMENT`]; its descriptor 0 is a socket to the starter, over which it
-//! gets a [`Start`] and answers once.
+//! `POD_SHIM` names) called with one argument of its own; its descriptor 0 is a socket to the starter, over which it
+//! gets what to start, and answers once.
 
 mod serve;
 mod setup;
