@@ -104,13 +104,16 @@ impl Inner {
         check::spec(spec).map_err(about)?;
         let inside = Inside::open(sandbox)?;
         let lock = self.store.lock_workload(&sandbox.workload)?;
-        let attached = self.attach_locked(sandbox, spec, &inside);
-        if attached.is_err() {
-            lock.remove_if_empty()?;
-            let _lock = self.store.lock()?;
-            self.store.tidy()?;
-        }
-        attached
+        self.attach_locked(sandbox, spec, &inside).map_err(|e| {
+            let tidied = lock.remove_if_empty().and_then(|()| {
+                let _lock = self.store.lock()?;
+                self.store.tidy()
+            });
+            match tidied {
+                Ok(()) => e,
+                Err(left) => e.with_context("not undone", left.to_string()),
+            }
+        })
     }
 
     fn attach_locked(&self, sandbox: &Sandbox, spec: &AttachmentSpec, inside: &Inside) -> Result<Attached> {
@@ -374,22 +377,22 @@ pub(crate) fn sub_interface(interface: &IfName, id: VlanId) -> Result<IfName> {
         .map_err(|e| e.with_hint("a trunk's sub-interfaces are named INTERFACE.VID: choose a shorter interface name"))
 }
 
-/// Waits until frames pass both ends: the kernel notices a moment after both are up, on a thread of
-/// its own. What never comes up is for the read-back to tell.
+/// Waits until frames pass both ends.
 fn wait_for_carrier(record: &AttachmentRecord, outside: &Netlink, inside: &Netlink) -> Result<()> {
+    let up = |link: Option<Link>| link.is_none_or(|l| l.state.is_up());
+    wait_for(|| Ok(up(outside.link(record.port.as_str())?) && up(inside.link(record.attachment.interface.as_str())?)))
+}
+
+/// Waits for links to carry frames: the kernel notices a moment after both ends are up, on a thread of
+/// its own. What never does is for a read-back to tell.
+pub(crate) fn wait_for(ready: impl Fn() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(2);
     let mut pause = Duration::from_micros(50);
-    loop {
-        let up = |link: Option<Link>| link.is_none_or(|l| l.state.is_up());
-        if up(outside.link(record.port.as_str())?) && up(inside.link(record.attachment.interface.as_str())?) {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            return Ok(());
-        }
+    while !ready()? && Instant::now() < end {
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }
+    Ok(())
 }
 
 /// The interface that carries an attachment's addresses: a trunk's sub-interface of the network's own

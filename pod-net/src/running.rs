@@ -1,10 +1,11 @@
 //! A workload that does not run does not answer: its bridge ports are down.
 
+use crate::attach::wait_for;
 use crate::host::{HostNet, Inner};
 use crate::link;
 use crate::netlink::Request;
-use netlink_packet_route::RouteNetlinkMessage;
 use pod_core::{Result, ResultExt, WorkloadName};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 
 impl HostNet {
     /// Brings the bridge ports of a workload up, because it runs, or down, because it does not. Its
@@ -21,10 +22,11 @@ impl HostNet {
 
 impl Inner {
     fn set_running(&self, workload: &WorkloadName, running: bool) -> Result<()> {
-        let Some(lock) = self.store.lock_attached(workload)? else { return Ok(()) };
+        let Some(_lock) = self.store.lock_attached(workload)? else { return Ok(()) };
         let Some(netns) = self.existing_netns()? else { return Ok(()) };
         let netlink = netns.netlink()?;
-        for record in self.store.attachments_of(workload)? {
+        let records = self.store.attachments_of(workload)?;
+        for record in &records {
             let Some(port) = netlink.link(record.port.as_str())? else { continue };
             let change = if running { link::up(port.index) } else { link::down(port.index) };
             netlink.request(Request::plain(RouteNetlinkMessage::SetLink(change)))?.map(drop).map_err(|refusal| {
@@ -34,7 +36,11 @@ impl Inner {
                     .with_context("workload", workload.as_str())
             })?;
         }
-        drop(lock);
+        if running {
+            for record in &records {
+                wait_for(|| Ok(netlink.link(record.port.as_str())?.is_none_or(|port| port.state.is_up())))?;
+            }
+        }
         Ok(())
     }
 }

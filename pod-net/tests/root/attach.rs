@@ -4,7 +4,7 @@ use crate::Case;
 use crate::world::{World, config, inside, interface, ip, net, network, pings, spec, vlan, workload};
 use pod_core::{
     AttachmentFilter, AttachmentSpec, CreateNetworkOutcome, DetachOutcome, Error, ErrorKind, MacAddr, RemoveOutcome,
-    Route,
+    Route, VerifyRequest,
 };
 use pod_net::{HostNet, Sandbox, netns};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a workload can be on several networks", several),
     Case::new("the same attach twice is one, another is a conflict", twice),
     Case::new("an address that moves is found at once", moved),
+    Case::new("a workload that does not run does not answer", stopped),
     Case::new("a cancelled call leaves nothing", cancelled),
     Case::new("attaching the hundredth costs what the tenth did", cost),
     Case::new("a namespace is made, found and removed", namespaces),
@@ -178,6 +179,27 @@ fn moved(world: World) {
             assert!(pings(&c.netns, "fd00:1::99"), "{holder:?}");
             host.detach(holder, &network("red")).await.expect("detach");
         }
+    });
+}
+
+fn stopped(world: World) {
+    let host = world.host();
+    let [a, b] = ["a", "b"].map(|name| world.sandbox(name));
+    world.run(async {
+        host.create_network(&spec("red", "10.1.0.0/24").with_subnet(net("fd00:1::/64"))).await.expect("create");
+        for sandbox in [&a, &b] {
+            host.attach(sandbox, &AttachmentSpec::new(network("red"))).await.expect("attach");
+        }
+        for _ in 0..2 {
+            host.set_running(&a.workload, false).await.expect("stop");
+            assert!(!pings(&b.netns, "10.1.0.1") && !pings(&b.netns, "fd00:1::1"));
+            let running = std::slice::from_ref(&b);
+            assert!(host.verify(running, &VerifyRequest::default()).await.expect("verify").ok());
+            host.set_running(&a.workload, true).await.expect("start");
+            assert!(pings(&b.netns, "10.1.0.1") && pings(&b.netns, "fd00:1::1"));
+            assert!(host.verify(&[a.clone(), b.clone()], &VerifyRequest::default()).await.expect("verify").ok());
+        }
+        host.set_running(&workload("nobody"), true).await.expect("nothing to do");
     });
 }
 
