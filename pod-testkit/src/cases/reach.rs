@@ -272,12 +272,14 @@ async fn rules_of_nothing_are_not_found(lab: &Lab) -> Outcome {
 
 async fn a_trunk_is_not_untagged(lab: &Lab) -> Outcome {
     let network = lab.network(Some(101), SUBNET).await?.spec.name;
-    let a = lab.attached(&[(&network, Some("10.231.0.10"))]).await?;
-    // Its frames without a tag, and those with a tag that it was not given, go nowhere.
+    lab.attached(&[(&network, Some("10.231.0.10"))]).await?;
+    // A trunk that does not carry the network's own VLAN has no address of it.
     let spec = AttachmentSpec::new(network.clone()).with_mode(AttachMode::Trunk(vec![vlan(102)?]));
-    let spec = spec.with_ip(address("10.231.0.11")?);
+    let addressed = lab.spec()?.with_attachment(spec.clone().with_ip(address("10.231.0.11")?));
+    let refused = lab.start(addressed).await.err().map(|e| e.kind());
+    ensure_eq!(refused, Some(pod_core::ErrorKind::InvalidInput), "an address outside the trunk's VLANs");
+    // Its frames without a tag, and those with a tag that it was not given, go nowhere.
     let trunk = lab.start(lab.spec()?.with_attachment(spec)).await?.spec.name;
     reaches(lab, &trunk, address("10.231.0.10")?, false).await?;
-    reaches(lab, &a, address("10.231.0.11")?, false).await?;
     verified(lab, &network).await
 }
