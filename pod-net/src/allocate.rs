@@ -55,14 +55,14 @@ impl Inner {
                 }
             },
         };
-        check_mode(&self.kernel, network, spec, &interface)?;
+        let addressed = check_mode(&self.kernel, network, spec, &interface)?;
 
         let mtu = spec.mtu.unwrap_or(net.mtu);
         if mtu > net.mtu {
             return Err(Error::invalid(format!("MTU {mtu} is more than the network's {}", net.mtu))
                 .with_hint("lower it, or give the network a higher MTU"));
         }
-        let ips = pick_ips(net, spec, taken)?;
+        let ips = if addressed { pick_ips(net, spec, taken)? } else { Vec::new() };
         if mtu < 1280 && ips.iter().any(|ip| ip.addr().is_ipv6()) {
             return Err(Error::invalid(format!("IPv6 needs an MTU of 1280 or more, not {mtu}")));
         }
@@ -104,18 +104,18 @@ fn first_free(workload: &WorkloadName, taken: &impl Taken) -> Result<IfName> {
     Err(Error::new(ErrorKind::Exhausted, "no interface name is free in the workload"))
 }
 
-/// Checks a mode against the network and the kernel.
+/// Checks a mode against the network and the kernel; whether the attachment has addresses.
 fn check_mode(
     kernel: &KernelFeatures,
     network: &NetworkRecord,
     spec: &AttachmentSpec,
     interface: &IfName,
-) -> Result<()> {
-    let AttachMode::Trunk(ids) = &spec.mode else { return Ok(()) };
-    if network.spec.vlan.is_none() {
+) -> Result<bool> {
+    let AttachMode::Trunk(ids) = &spec.mode else { return Ok(true) };
+    let Some(vlan) = network.spec.vlan else {
         return Err(Error::invalid("a trunk is tagged, and this network is untagged")
             .with_hint("attach to a network with a VLAN id, or leave the trunk out"));
-    }
+    };
     for (has, what, option) in [
         (network.pvid.is_some(), "bridges that tell VLANs apart, which a trunk needs", "CONFIG_BRIDGE_VLAN_FILTERING"),
         (kernel.vlan_8021q, "tagged sub-interfaces, which a trunk needs", "CONFIG_VLAN_8021Q"),
@@ -129,7 +129,15 @@ fn check_mode(
     for id in ids {
         crate::attach::sub_interface(interface, *id)?;
     }
-    Ok(())
+    let addressed = ids.contains(&vlan);
+    let wants_address = !spec.ips.is_empty() || !spec.routes.is_empty();
+    if wants_address && !addressed {
+        return Err(Error::invalid(format!(
+            "the trunk does not carry the network's own VLAN {vlan}, so no address of it"
+        ))
+        .with_hint(format!("add {vlan} to the trunk, or leave addresses and routes out")));
+    }
+    Ok(addressed)
 }
 
 fn pick_ips(net: &NetworkSpec, spec: &AttachmentSpec, taken: &impl Taken) -> Result<Vec<IpNet>> {

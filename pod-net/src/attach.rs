@@ -396,7 +396,7 @@ pub(crate) fn wait_for(ready: impl Fn() -> Result<bool>) -> Result<()> {
 }
 
 /// The interface that carries an attachment's addresses: a trunk's sub-interface of the network's own
-/// VLAN if the trunk lists it. Otherwise the interface itself, on a trunk without reach.
+/// VLAN, else the interface itself. A trunk that does not list that VLAN has no addresses.
 pub(crate) fn carrier(a: &Attachment) -> Result<IfName> {
     match (&a.mode, a.vlan) {
         (AttachMode::Trunk(ids), Some(own)) if ids.contains(&own) => sub_interface(&a.interface, own),
