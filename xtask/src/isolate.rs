@@ -28,6 +28,9 @@ pub(crate) fn command<A: AsRef<OsStr>>(program: &[A]) -> Result<Command, String>
     Ok(command)
 }
 
+/// Set for a program that runs in namespaces of its own.
+pub(crate) const MARK: &str = "XTASK_ISOLATED";
+
 /// Makes the namespaces and runs a program in them.
 pub(crate) fn outer(program: &[OsString]) -> Result<ExitCode, String> {
     let status = command(program)?.status().map_err(|e| format!("run unshare: {e}"))?;
@@ -46,6 +49,7 @@ pub(crate) fn inner(command: &[OsString]) -> Result<ExitCode, String> {
     let status = Command::new(program)
         .args(arguments)
         .env("POD_LOCAL_ROOT", &engine)
+        .env(MARK, "1")
         .status()
         .map_err(|e| format!("run {}: {e}", program.to_string_lossy()))?;
     let left = leftovers(&engine);

@@ -25,7 +25,7 @@ pub(crate) async fn exec(world: &World, runs: usize) -> Result<Vec<Row>, Error> 
     say("exec");
     let workload = world.backend.create(CreateRequest::new(world.spec("exec")?).with_start()).await?;
     for peer in PEERS {
-        call(world.peer(peer).arg("run").arg("-d").arg("-b").arg(world.bundle_of(peer)).arg("exec"))?;
+        world.run_peer(peer, "exec")?;
     }
     let pid = workload.pid.ok_or_else(|| Error::unexpected("the workload has no process id"))?.to_string();
     let connection = world.backend.connect(workload.name()).await?;

@@ -35,12 +35,15 @@ pub(crate) fn measure(args: &Args) -> Result<ExitCode, String> {
         return Err(format!("no measure {unknown}; there are: {}", MEASURES.join(", ")));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let rows = runtime.block_on(take(args)).map_err(|e| explain(&e))?;
+    let (rows, note) = runtime.block_on(take(args)).map_err(|e| explain(&e))?;
     print!("{}", table::print(&rows));
+    if let Some(note) = note {
+        println!("\n{note}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn take(args: &Args) -> Result<Vec<Row>, Error> {
+async fn take(args: &Args) -> Result<(Vec<Row>, Option<&'static str>), Error> {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|o| o == name);
     let world = World::make().await?;
     let mut rows = Vec::new();
@@ -59,7 +62,7 @@ async fn take(args: &Args) -> Result<Vec<Row>, Error> {
     if wanted("up") {
         rows.extend(up::up(&world).await?);
     }
-    Ok(rows)
+    Ok((rows, world.note))
 }
 
 fn explain(error: &Error) -> String {

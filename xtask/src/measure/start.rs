@@ -28,7 +28,7 @@ pub(crate) fn start(world: &World, runs: usize) -> Result<Vec<Row>, Error> {
     let peer = |peer: &'static str| {
         move |run| -> Result<Duration, Error> {
             let name = format!("start-{run}");
-            let took = call(world.peer(peer).args(["run", "-d", "-b"]).arg(world.bundle_of(peer)).arg(&name))?;
+            let took = world.run_peer(peer, &name)?;
             world.remove_peer(peer, &name)?;
             Ok(took)
         }

@@ -62,8 +62,8 @@ fn ratio(a: Duration, b: Duration) -> f64 {
 
 impl Row {
     fn cells(&self) -> [String; 6] {
-        let named = |(name, time): &(&str, Duration)| format!("{name} {}", show(*time));
-        let peers: Vec<_> = self.peers.iter().map(named).collect();
+        let named = |name: &str, time: Duration| format!("{name} {}", show(time));
+        let peers: Vec<_> = self.peers.iter().map(|(name, time)| named(name, *time)).collect();
         let ratios: Vec<_> = self.peers.iter().map(|(_, time)| format!("{:.2}", ratio(self.own, *time))).collect();
         let (target, met) = match (self.target, self.peers.first()) {
             (Target::Ratio(most), Some((_, time))) => (format!("≤ {most}"), Some(ratio(self.own, *time) <= most)),
@@ -81,7 +81,7 @@ impl Row {
             peers.join(", "),
             ratios.join(", "),
             target + verdict,
-            self.floor.as_ref().map(named).unwrap_or_default(),
+            self.floor.map(|(name, time)| named(name, time)).unwrap_or_default(),
         ]
     }
 }

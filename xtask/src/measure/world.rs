@@ -18,20 +18,37 @@ pub(crate) struct World {
     pub(crate) backend: Arc<dyn Backend>,
     /// The `pod` program.
     pub(crate) pod: PathBuf,
+    /// What was changed about the machine for all contestants.
+    pub(crate) note: Option<&'static str>,
 }
+
+/// Where a hybrid machine has its control groups of version 2.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 impl World {
     pub(crate) async fn make() -> Result<Self, Error> {
+        if std::env::var_os(crate::isolate::MARK).is_none() {
+            return Err(Error::invalid("this is run by `cargo xtask bench`, in namespaces of its own"));
+        }
         let folder = tempfile::Builder::new().prefix("pod-bench-").tempdir().doing(|| "make a folder")?;
         let pod = std::env::var_os("POD_SHIM").map(PathBuf::from);
         let pod = pod.ok_or_else(|| Error::invalid("POD_SHIM does not name the pod program"))?;
         let registry = Registry::with_defaults();
         let backend = registry.connect(&registry.default_backend(Some("local:"))?).await?;
-        let world = Self { folder, backend, pod };
+        let mut world = Self { folder, backend, pod, note: None };
         world.root_file_system().doing(|| "make the root file system")?;
         for peer in PEERS {
             world.bundle(peer)?;
         }
+        // crun refuses hierarchies of both versions where version 2 has a controller. In a mount
+        // namespace of our own, version 2 can go; POD mounts it anew for itself.
+        if world.run_peer("crun", "trial").is_err() && Path::new(UNIFIED).exists() {
+            call(Command::new("umount").arg(UNIFIED))?;
+            world.note =
+                Some("Control groups of version 2 were unmounted, because crun refuses both versions at once.");
+            world.run_peer("crun", "trial")?;
+        }
+        world.remove_peer("crun", "trial")?;
         Ok(world)
     }
 
@@ -82,6 +99,11 @@ impl World {
         let mut command = Command::new(peer);
         command.arg("--root").arg(self.folder.path().join(format!("{peer}-state")));
         command
+    }
+
+    /// Starts a peer's container.
+    pub(crate) fn run_peer(&self, peer: &str, name: &str) -> Result<Duration, Error> {
+        call(self.peer(peer).args(["run", "-d", "-b"]).arg(self.bundle_of(peer)).arg(name))
     }
 
     /// The `pod` command.
