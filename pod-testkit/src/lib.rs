@@ -15,18 +15,20 @@
 //!
 //! Each case names the capabilities it needs. A backend that has them must pass it; of each capability
 //! that it says it lacks, it must answer [`Unsupported`](pod_core::ErrorKind::Unsupported) when asked.
-//! [`golden::check`] keeps a backend from quietly saying less than it can do.
+//! [`golden::check`] keeps a backend from quietly saying less than it can do. [`faulty`] breaks a backend
+//! in one way at a time: it proves that no case of the suite passes whatever happens.
 //!
 //! Cases make workloads and networks whose names begin with a random prefix, and remove them also when
 //! they fail. They run through the layers of [`Registry::connect`](pod_core::Registry::connect).
 
 mod case;
 mod cases;
+pub mod faulty;
 pub mod golden;
 mod suite;
 mod target;
 
 pub use case::{Case, Failure, Lab, Outcome};
-pub use cases::all as cases;
+pub use cases::{all as cases, unsupported::cases as unsupported_cases};
 pub use suite::{run, run_case, trials};
 pub use target::{Dialect, Target};

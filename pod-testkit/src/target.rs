@@ -29,6 +29,8 @@ pub struct Target {
     pub bad_image: Image,
     /// A directory in which nothing can be made, also by the user that copies run as.
     pub read_only: Option<Vec<u8>>,
+    /// Whether a workload sees its own limits under `/sys/fs/cgroup`.
+    pub limits_shown: bool,
     /// How much longer than on a fast machine waits may last.
     pub scale: f64,
     /// How many cases run at once.
@@ -47,6 +49,7 @@ impl Target {
             dialect: Dialect::Posix,
             bad_image: Image::Rootfs("/nonexistent/pod-testkit".into()),
             read_only: Some(b"/sys".to_vec()),
+            limits_shown: false,
             scale: 1.0,
             jobs: 4,
         }
@@ -70,6 +73,13 @@ impl Target {
     #[must_use]
     pub fn with_read_only(mut self, dir: Option<Vec<u8>>) -> Self {
         self.read_only = dir;
+        self
+    }
+
+    /// Says that a workload sees its own limits under `/sys/fs/cgroup`.
+    #[must_use]
+    pub fn with_limits_shown(mut self) -> Self {
+        self.limits_shown = true;
         self
     }
 

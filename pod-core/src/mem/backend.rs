@@ -53,7 +53,17 @@ impl World {
         if done.is_err() {
             self.networks = before;
         }
+        self.show_ports();
         done
+    }
+
+    /// Shows every workload's interfaces inside it.
+    pub(super) fn show_ports(&self) {
+        for (name, machine) in &self.workloads {
+            let mut ports: Vec<_> = self.networks.plane.ports.iter().filter(|p| p.workload == *name).cloned().collect();
+            ports.sort_by(|a, b| a.interface.cmp(&b.interface));
+            machine.set_ports(ports);
+        }
     }
 
     /// Writes the files that depend on attachments, and tells watchers what changed.
@@ -143,6 +153,20 @@ impl Shared {
     }
 }
 
+/// Takes a creation back whose answer nobody waits for any more.
+struct Undo(Option<(Arc<Shared>, Arc<Machine>)>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some((shared, machine)) = self.0.take() {
+            tokio::spawn(async move {
+                machine.kill_all_running().await;
+                shared.forget(&mut shared.world(), &machine);
+            });
+        }
+    }
+}
+
 #[async_trait]
 impl Backend for MemBackend {
     fn info(&self) -> &BackendInfo {
@@ -154,23 +178,32 @@ impl Backend for MemBackend {
     }
 
     async fn ping(&self) -> Result<()> {
+        self.shared.travel().await;
         Ok(())
     }
 
     async fn create(&self, request: CreateRequest) -> Result<Workload> {
-        self.shared.make(request).map(|(_, workload)| workload)
+        self.shared.travel().await;
+        let (machine, workload) = self.shared.make(request)?;
+        let mut undo = Undo(Some((self.shared.clone(), machine)));
+        self.shared.travel().await;
+        undo.0 = None;
+        Ok(workload)
     }
 
     async fn start(&self, request: StartRequest) -> Result<StartOutcome> {
+        self.shared.travel().await;
         self.shared.machine(&request.name)?.start()
     }
 
     async fn stop(&self, request: StopRequest) -> Result<StopOutcome> {
+        self.shared.travel().await;
         let machine = self.shared.machine(&request.name)?;
         machine.stop(&request).await
     }
 
     async fn remove(&self, request: RemoveRequest) -> Result<RemoveOutcome> {
+        self.shared.travel().await;
         let Some(machine) = self.shared.world().workloads.get(&request.name).cloned() else {
             return Ok(RemoveOutcome::AlreadyAbsent);
         };
@@ -187,21 +220,25 @@ impl Backend for MemBackend {
     }
 
     async fn inspect(&self, name: &WorkloadName) -> Result<Workload> {
+        self.shared.travel().await;
         let world = self.shared.world();
         let machine = world.machine(name)?;
         Ok(world.describe(&machine))
     }
 
     async fn list(&self, filter: Filter) -> Result<Vec<Workload>> {
+        self.shared.travel().await;
         let world = self.shared.world();
         Ok(world.workloads.values().map(|m| world.describe(m)).filter(|w| filter.matches(w)).collect())
     }
 
     async fn logs(&self, request: LogsRequest) -> Result<LogStreamOf> {
+        self.shared.travel().await;
         Ok(self.shared.machine(&request.name)?.output.clone().read(&request))
     }
 
     async fn events(&self, request: EventsRequest) -> Result<EventStream> {
+        self.shared.travel().await;
         let receiver = self.shared.events.subscribe();
         let state = (receiver, request.workload);
         Ok(Box::pin(futures_util::stream::unfold(state, |(mut receiver, only)| async move {
@@ -225,11 +262,17 @@ impl Backend for MemBackend {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Process> {
+        self.shared.travel().await;
         self.shared.machine(&request.name)?.attach(&request)
     }
 
     async fn connect(&self, name: &WorkloadName) -> Result<Arc<dyn Connection>> {
-        Ok(Arc::new(MemConnection(self.shared.machine(name)?)))
+        self.shared.travel().await;
+        Ok(Arc::new(MemConnection {
+            machine: self.shared.machine(name)?,
+            shared: self.shared.clone(),
+            capabilities: self.capabilities,
+        }))
     }
 
     fn networking(&self) -> Option<Arc<dyn Networking>> {
@@ -244,24 +287,29 @@ struct MemNetworking(Arc<Shared>);
 #[async_trait]
 impl Networking for MemNetworking {
     async fn create(&self, spec: NetworkSpec) -> Result<CreateNetworkOutcome> {
+        self.0.travel().await;
         self.0.world().change(|n, _| n.create(spec))
     }
 
     async fn list(&self) -> Result<Vec<Network>> {
+        self.0.travel().await;
         Ok(self.0.world().networks.list())
     }
 
     async fn remove(&self, network: &NetworkName) -> Result<RemoveOutcome> {
+        self.0.travel().await;
         let removed = self.0.world().change(|n, _| n.remove(network))?;
         Ok(if removed { RemoveOutcome::Removed } else { RemoveOutcome::AlreadyAbsent })
     }
 
     async fn plan(&self, intent: NetworkIntent) -> Result<NetworkPlan> {
+        self.0.travel().await;
         let world = self.0.world();
         world.networks.plan(&intent, |w| world.workloads.contains_key(w))
     }
 
     async fn apply(&self, plan: NetworkPlan) -> Result<Applied> {
+        self.0.travel().await;
         self.0.world().change(|networks, workloads| {
             let mut made = Vec::new();
             for (i, step) in plan.steps.iter().enumerate() {
@@ -275,12 +323,14 @@ impl Networking for MemNetworking {
     }
 
     async fn attach(&self, request: AttachNetworkRequest) -> Result<Attachment> {
+        self.0.travel().await;
         let mut world = self.0.world();
         world.machine(&request.workload)?;
         world.change(|n, _| n.attach(&request).map(|(a, _)| a))
     }
 
     async fn detach(&self, request: DetachRequest) -> Result<DetachOutcome> {
+        self.0.travel().await;
         let mut world = self.0.world();
         world.machine(&request.workload)?;
         let was = world.change(|n, _| Ok(n.detach(&request.workload, &request.network)))?;
@@ -288,10 +338,12 @@ impl Networking for MemNetworking {
     }
 
     async fn attachments(&self, filter: AttachmentFilter) -> Result<Vec<Attachment>> {
+        self.0.travel().await;
         Ok(self.0.world().networks.attachments.values().filter(|a| filter.matches(a)).cloned().collect())
     }
 
     async fn isolate(&self, request: IsolateRequest) -> Result<PolicyReport> {
+        self.0.travel().await;
         let mut world = self.0.world();
         let networks = &mut world.networks;
         networks.record(&request.network)?;
@@ -307,6 +359,7 @@ impl Networking for MemNetworking {
     }
 
     async fn apply_policy(&self, policy: PolicySpec) -> Result<PolicyReport> {
+        self.0.travel().await;
         let mut world = self.0.world();
         let networks = &mut world.networks;
         networks.record(&policy.network)?;
@@ -321,10 +374,12 @@ impl Networking for MemNetworking {
     }
 
     async fn verify(&self, request: VerifyRequest) -> Result<VerifyReport> {
+        self.0.travel().await;
         self.0.world().networks.verify(request.network.as_ref())
     }
 
     async fn probe(&self, request: ProbeRequest) -> Result<Vec<ProbeOutcome>> {
+        self.0.travel().await;
         let begun = std::time::Instant::now();
         let world = self.0.world();
         let machine = world.machine(&request.workload)?;

@@ -102,7 +102,7 @@ pub(super) struct Node {
     parent: Ino,
     /// Open handles: a node without a name lives while there is one.
     opens: u32,
-    /// Nothing is made or changed in this directory.
+    /// Nothing is made or changed here: it is the system's own, and takes no space.
     read_only: bool,
 }
 
@@ -152,6 +152,19 @@ pub(super) struct OpenHow {
     pub(super) write: bool,
     pub(super) create: bool,
     pub(super) truncate: bool,
+    /// Permission bits that what is created does not get (umask(2)).
+    pub(super) umask: u32,
+}
+
+impl OpenHow {
+    pub(super) fn read() -> Self {
+        Self { read: true, ..Self::default() }
+    }
+
+    /// Makes the file where it is missing; `append` keeps what it holds.
+    pub(super) fn write(append: bool, umask: u32) -> Self {
+        Self { write: true, create: true, truncate: !append, umask, read: false }
+    }
 }
 
 /// A file system, shared by a workload's programs and copies.
@@ -175,6 +188,8 @@ pub(super) struct Fs {
     /// Bytes that contents may take; `None` is no limit.
     capacity: Option<u64>,
     used: u64,
+    /// The system itself is at work: read-only places are its own.
+    unguarded: bool,
 }
 
 pub(super) fn now() -> (i64, u32) {
@@ -188,7 +203,7 @@ fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 impl Fs {
     pub(super) fn new(capacity: Option<u64>) -> Self {
-        let mut fs = Self { nodes: HashMap::new(), next: ROOT, capacity, used: 0 };
+        let mut fs = Self { nodes: HashMap::new(), next: ROOT, capacity, used: 0, unguarded: false };
         fs.add_node(NodeKind::Dir(BTreeMap::new()), 0o755, Cred::default());
         fs
     }
@@ -236,7 +251,7 @@ impl Fs {
 
     fn allow(&self, ino: Ino, cred: Cred, want: u32) -> FsResult<()> {
         let node = self.node(ino)?;
-        if want & WRITE != 0 && node.read_only {
+        if want & WRITE != 0 && node.read_only && !self.unguarded {
             return Err(FsError::ReadOnly);
         }
         if cred.uid == 0 {
@@ -330,9 +345,12 @@ impl Fs {
             return Err(FsError::Exists);
         }
         entries.insert(name.to_vec(), ino);
-        self.node_mut(dir)?.mtime = now();
+        let parent = self.node_mut(dir)?;
+        parent.mtime = now();
+        let read_only = parent.read_only;
         let node = self.node_mut(ino)?;
         node.nlink += 1;
+        node.read_only |= read_only;
         if matches!(node.kind, NodeKind::Dir(_)) {
             node.parent = dir;
         }
@@ -391,7 +409,7 @@ impl Fs {
 
     fn reap(&mut self, ino: Ino) {
         if self.nodes.get(&ino).is_some_and(|n| n.nlink == 0 && n.opens == 0)
-            && let Some(Node { kind: NodeKind::File(content), .. }) = self.nodes.remove(&ino)
+            && let Some(Node { kind: NodeKind::File(content), read_only: false, .. }) = self.nodes.remove(&ino)
         {
             self.used = self.used.saturating_sub(content.allocated());
         }
@@ -429,6 +447,10 @@ impl Fs {
                 Err(e)
             }
         }
+    }
+
+    pub(super) fn make_file(&mut self, cred: Cred, dir: Ino, name: &[u8], mode: u32) -> FsResult<Ino> {
+        self.make(cred, dir, name, NodeKind::File(Content::default()), mode)
     }
 
     pub(super) fn make_dir(&mut self, cred: Cred, dir: Ino, name: &[u8], mode: u32) -> FsResult<Ino> {
@@ -470,7 +492,7 @@ impl Fs {
                 if self.child(dir, &name)?.is_some() {
                     return Err(FsError::NotFound); // a link that leads nowhere
                 }
-                self.make(cred, dir, &name, NodeKind::File(Content::default()), 0o644)?
+                self.make(cred, dir, &name, NodeKind::File(Content::default()), 0o666 & !how.umask)?
             }
             Err(e) => return Err(e),
         };
@@ -523,7 +545,7 @@ impl Fs {
         let node = self.node_mut(ino)?;
         match &mut node.kind {
             NodeKind::File(content) => {
-                let grown = content.growth(offset, bytes.len());
+                let grown = if node.read_only { 0 } else { content.growth(offset, bytes.len()) };
                 if capacity.is_some_and(|c| used.saturating_add(grown) > c) {
                     return Err(FsError::NoSpace);
                 }
@@ -545,7 +567,7 @@ impl Fs {
         if let NodeKind::File(content) = &mut node.kind {
             let before = content.allocated();
             content.set_size(size);
-            let freed = before - content.allocated();
+            let freed = if node.read_only { 0 } else { before - content.allocated() };
             node.mtime = now();
             self.used = self.used.saturating_sub(freed);
         }
@@ -576,18 +598,48 @@ impl Fs {
     pub(super) fn put(&mut self, path: &[u8], mode: u32, bytes: &[u8]) -> FsResult<()> {
         let cut = path.iter().rposition(|b| *b == b'/').ok_or(FsError::Invalid)?;
         self.make_dirs(&path[..cut])?;
-        let how = OpenHow { write: true, create: true, truncate: true, read: false };
-        let ino = self.open(Cred::default(), ROOT, path, how)?;
+        let ino = self.open(Cred::default(), ROOT, path, OpenHow::write(false, 0))?;
         let written = self.write_at(ino, 0, bytes);
         self.node_mut(ino)?.mode = mode;
         self.release(ino);
         written
     }
 
-    /// Bytes that contents take.
-    #[cfg(test)]
-    fn usage(&self) -> u64 {
-        self.used
+    /// Bytes that contents take, and how many they may take.
+    pub(super) fn usage(&self) -> (u64, Option<u64>) {
+        (self.used, self.capacity)
+    }
+
+    /// Lets the system itself write in its read-only places.
+    pub(super) fn unguarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.unguarded = true;
+        let done = act(self);
+        self.unguarded = false;
+        done
+    }
+
+    /// The absolute path that a path stands for, every link followed; its last part need not exist.
+    pub(super) fn canonical(&self, cred: Cred, cwd: Ino, path: &[u8]) -> FsResult<Vec<u8>> {
+        let (mut cwd, mut path) = (cwd, path.to_vec());
+        for _ in 0..MAX_LINKS {
+            let (dir, name) = match self.parent_of(cred, cwd, &path) {
+                // `/`, `.` and `..` are directories without a name of their own.
+                Err(FsError::Invalid) => return self.path_of(self.lookup(cred, cwd, &path, true)?),
+                found => found?,
+            };
+            match self.child(dir, &name)?.map(|ino| self.node(ino)).transpose()?.map(|n| &n.kind) {
+                Some(NodeKind::Symlink(target)) => (cwd, path) = (dir, target.clone()),
+                _ => {
+                    let mut whole = self.path_of(dir)?;
+                    if whole != b"/" {
+                        whole.push(b'/');
+                    }
+                    whole.extend(name);
+                    return Ok(whole);
+                }
+            }
+        }
+        Err(FsError::Loop)
     }
 }
 
@@ -629,10 +681,10 @@ mod tests {
     #[test]
     fn permissions_bind_users_and_not_root() {
         let mut fs = with_tree();
-        let read = OpenHow { read: true, ..OpenHow::default() };
+        let read = OpenHow::read();
         assert_eq!(fs.open(ME, ROOT, b"/secret", read), Err(FsError::Denied));
         assert!(fs.open(Cred::default(), ROOT, b"/secret", read).is_ok());
-        let create = OpenHow { write: true, create: true, ..OpenHow::default() };
+        let create = OpenHow::write(true, 0o022);
         assert_eq!(fs.open(ME, ROOT, b"/new", create), Err(FsError::Denied));
         fs.set_read_only(ROOT, true).expect("root");
         assert_eq!(fs.open(Cred::default(), ROOT, b"/new", create), Err(FsError::ReadOnly));
@@ -641,15 +693,17 @@ mod tests {
     #[test]
     fn an_open_file_outlives_its_name_and_frees_its_space() {
         let mut fs = with_tree();
-        let before = fs.usage();
-        let how = OpenHow { read: true, write: true, create: true, truncate: true };
+        let before = fs.usage().0;
+        let how = OpenHow { read: true, ..OpenHow::write(false, 0o022) };
         let ino = fs.open(Cred::default(), ROOT, b"/tmp", how).expect("open");
         fs.write_at(ino, 0, &[7; 5000]).expect("write");
         assert_eq!(fs.write_at(ino, 0, &vec![0; 2 << 20]), Err(FsError::NoSpace));
         fs.unlink(Cred::default(), ROOT, b"tmp").expect("unlink");
+        assert_eq!(fs.canonical(ME, ROOT, b"e/../out"), Ok(b"/etc/motd".to_vec()));
+        assert_eq!(fs.canonical(ME, ROOT, b"/e/."), Ok(b"/etc".to_vec()));
         assert_eq!(fs.node(ino).map(Node::size), Ok(5000));
         fs.release(ino);
-        assert_eq!(fs.usage(), before);
+        assert_eq!(fs.usage().0, before);
         assert!(fs.node(ino).is_err());
     }
 }

@@ -4,13 +4,15 @@ use super::fs::{Cred, FsError, ROOT, SharedFs};
 use super::image::MemImage;
 use super::output::CommandOutput;
 use super::pipe::{ClosingWriter, PipeWriter, pipe};
+use super::plane::Port;
 use super::process::{AttachDriver, CpuShare, Env, ExecDriver, Launch, Proc, launch};
+use super::procfs;
 use super::program::{Programs, find_user};
 use super::stdio::{ProgramInput, ProgramOutput, Sink, Source};
 use super::tty::{Tty, discipline};
 use crate::{
-    AttachRequest, Error, ErrorKind, Event, EventKind, ExecRequest, ExitStatus, LogStream, Process, Result,
-    StartOutcome, State, StopOutcome, StopRequest, Streams, TtySize, Workload, WorkloadName,
+    AttachRequest, Capabilities, Error, ErrorKind, Event, EventKind, ExecRequest, ExitStatus, LogStream, Process,
+    Result, StartOutcome, State, StopOutcome, StopRequest, Streams, TtySize, Workload, WorkloadName,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -36,6 +38,7 @@ pub(super) struct Machine {
     /// Bytes of memory that programs hold.
     pub(super) memory: AtomicU64,
     image: MemImage,
+    ports: Mutex<Vec<Port>>,
     state: Mutex<MachineState>,
     /// Counts ends of processes; who waits for an end waits on it.
     ended: watch::Sender<u64>,
@@ -79,6 +82,7 @@ impl Machine {
             memory_limit: limits.memory,
             memory: AtomicU64::new(0),
             image,
+            ports: Mutex::default(),
             state: Mutex::new(MachineState {
                 workload,
                 procs: BTreeMap::new(),
@@ -110,6 +114,20 @@ impl Machine {
             workload.notes.push("the oldest part of the log was dropped".into());
         }
         workload
+    }
+
+    /// Its interfaces as the data plane has them.
+    pub(super) fn ports(&self) -> Vec<Port> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows the interfaces inside.
+    pub(super) fn set_ports(&self, ports: Vec<Port>) {
+        let mut there = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        if *there != ports {
+            procfs::network(&self.fs, &ports);
+            *there = ports;
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -169,7 +187,12 @@ impl Machine {
 
     /// Takes an ended process out; the command's end ends the workload unless it is kept alive.
     pub(super) fn proc_ended(&self, proc: &Proc, status: ExitStatus) {
-        self.memory.fetch_sub(proc.memory.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+        procfs::hide(&self.fs, proc.pid);
+        let held = proc.memory.swap(0, Ordering::SeqCst);
+        if held > 0 {
+            let before = self.memory.fetch_sub(held, Ordering::SeqCst);
+            procfs::memory(&self.fs, before - held);
+        }
         {
             let mut state = self.lock();
             state.procs.remove(&proc.pid);
@@ -260,6 +283,7 @@ impl Machine {
             tty: None,
             group: COMMAND,
             parent: 0,
+            umask: 0o022,
         })
     }
 
@@ -282,6 +306,9 @@ impl Machine {
             state.workload.state = State::Exited(ExitStatus::Exited(code));
             state.workload.finished = Some(jiff::Timestamp::now());
         };
+        let boot = uuid::Uuid::new_v4().to_string();
+        procfs::machine(&mut self.fs.lock(), self.name.as_str(), &spec.limits, &boot)
+            .map_err(|e| e.at("start the workload", b"/proc"))?;
         let argv = argv.into_iter().map(String::into_bytes).collect();
         let mut order =
             self.prepare(argv, None, None, spec.tty).inspect_err(|e| failed(e.exit_code().unwrap_or(126)))?;
@@ -391,6 +418,13 @@ impl Machine {
         .await;
     }
 
+    /// As [`Machine::kill_all`]; does nothing to one that does not run.
+    pub(super) async fn kill_all_running(&self) {
+        if self.is_running() {
+            self.kill_all().await;
+        }
+    }
+
     /// Asks the command to end, and kills the workload when the grace is over.
     pub(super) async fn stop(&self, request: &StopRequest) -> Result<StopOutcome> {
         {
@@ -426,7 +460,7 @@ impl Machine {
     }
 
     /// Starts a program beside the command.
-    pub(super) fn exec(self: &Arc<Self>, request: ExecRequest) -> Result<Process> {
+    pub(super) fn exec(self: &Arc<Self>, request: ExecRequest, capabilities: Capabilities) -> Result<Process> {
         let group = {
             let mut state = self.lock();
             if state.removed {
@@ -479,7 +513,11 @@ impl Machine {
             let signal = move |s: crate::Signal| machine.signal_group(group, s.get());
             tokio::spawn(discipline(tty, typed, programs_end, signal));
         }
-        Ok(Process::spawn(Box::new(ExecDriver { machine: self.clone(), proc, tty }), streams, request.timeout))
+        Ok(Process::spawn(
+            Box::new(ExecDriver { machine: self.clone(), capabilities, proc, tty }),
+            streams,
+            request.timeout,
+        ))
     }
 
     /// The streams of the command.

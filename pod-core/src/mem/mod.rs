@@ -58,6 +58,7 @@ mod output;
 mod pipe;
 mod plane;
 mod process;
+mod procfs;
 mod program;
 mod programs;
 mod shell;
@@ -81,6 +82,7 @@ use program::{Program, Programs};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events that a slow watcher may lag behind.
@@ -101,6 +103,7 @@ struct Settings {
     images: BTreeMap<String, MemImage>,
     any_image: bool,
     disk: Option<u64>,
+    latency: Option<Duration>,
 }
 
 impl Shared {
@@ -131,6 +134,14 @@ impl Shared {
 
     fn disk(&self) -> Option<u64> {
         self.settings().disk
+    }
+
+    /// Waits as long as the way to a far backend takes.
+    async fn travel(&self) {
+        let latency = self.settings().latency;
+        if let Some(latency) = latency {
+            tokio::time::sleep(latency).await;
+        }
     }
 
     fn image(&self, image: &Image) -> Result<MemImage> {
@@ -221,8 +232,16 @@ impl MemBackend {
         self
     }
 
-    /// Says that this handle lacks a capability. What needs it is refused by the check layer, so take the
-    /// backend by [`MemBackend::layered`].
+    /// Makes every call take this long before it acts, and create and exec as long again before they
+    /// answer. A call that is dropped on the way is cancelled there, as one to a far backend is.
+    #[must_use]
+    pub fn with_latency(self, latency: Duration) -> Self {
+        self.shared.settings().latency = Some(latency);
+        self
+    }
+
+    /// Says that this handle lacks a capability. Most of what needs it is refused by the check layer, so
+    /// take the backend by [`MemBackend::layered`].
     #[must_use]
     pub fn without(mut self, capability: Capability) -> Self {
         self.capabilities = self.capabilities.without(capability);
@@ -257,7 +276,11 @@ impl MemBackend {
         let ports = &mut world.networks.plane.ports;
         let before = ports.len();
         ports.retain(|p| p.workload != *workload || p.segment != *network);
-        if ports.len() == before { Err(not_attached(workload, network)) } else { Ok(()) }
+        if ports.len() == before {
+            return Err(not_attached(workload, network));
+        }
+        world.show_ports();
+        Ok(())
     }
 
     /// Moves a workload's interface from one network's segment to another's behind the backend's back.
@@ -295,7 +318,7 @@ impl BackendFactory for Factory {
     }
 
     async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
-        uri.check_options(&["name", "images"])?;
+        uri.check_options(&["name", "images", "latency_ms"])?;
         let bad = |message: &str| {
             Error::new(ErrorKind::ConfigInvalid, message.to_owned()).with_context("address", uri.to_string())
         };
@@ -307,16 +330,22 @@ impl BackendFactory for Factory {
             Some(name) => MemBackend::named(name),
             None => MemBackend::new(),
         };
-        Ok(Arc::new(match uri.option("images") {
+        let backend = match uri.option("images") {
             None => backend,
             Some("any") => backend.with_any_image(),
             Some(_) => return Err(bad("the option `images` takes only `any`")),
+        };
+        Ok(Arc::new(match uri.option("latency_ms").map(str::parse) {
+            None => backend,
+            Some(Ok(ms)) => backend.with_latency(Duration::from_millis(ms)),
+            Some(Err(_)) => return Err(bad("the option `latency_ms` takes a number of milliseconds")),
         }))
     }
 }
 
 /// Adds the scheme `mem`: `mem:` is an empty backend of its own for each connect, `mem:?name=NAME` one
-/// that is shared within the process; `images=any` takes every image reference.
+/// that is shared within the process; `images=any` takes every image reference, `latency_ms=N` makes calls
+/// take time ([`MemBackend::with_latency`]).
 pub fn register(registry: &mut Registry) {
     registry.register(Arc::new(Factory));
 }

@@ -21,6 +21,8 @@ pub(super) struct Port {
     pub(super) segment: NetworkName,
     pub(super) interface: IfName,
     pub(super) mode: AttachMode,
+    /// The network's VLAN id.
+    pub(super) vlan: Option<VlanId>,
     pub(super) mac: MacAddr,
     pub(super) mtu: u32,
     pub(super) ips: Vec<IpNet>,
@@ -34,6 +36,7 @@ impl Port {
             segment: a.network.clone(),
             interface: a.interface.clone(),
             mode: a.mode.clone(),
+            vlan: a.vlan,
             mac: a.mac,
             mtu: a.mtu,
             ips: a.ips.clone(),
@@ -116,17 +119,17 @@ impl Plane {
         let mut routed = false;
         for port in own() {
             for (segment, vlan) in self.segments_of(port) {
-                if interface.is_some_and(|i| !port.is_named(i, vlan) && port.interface != *i) {
+                if interface.is_some_and(|i| !port.is_named(i, vlan)) {
                     continue;
                 }
-                let Some(source) = source_address(port, ip) else { continue };
+                let Some(source) = source_address(port, segment, ip) else { continue };
                 routed = true;
                 for there in self.joined(segment) {
                     let answers = self.ports.iter().filter(|q| q.workload != *from).any(|q| {
                         let on = self.segments_of(q).iter().any(|(s, _)| *s == there);
                         on && q.ips.iter().any(|n| n.addr() == ip)
                             && hosts.is_running(&q.workload)
-                            && source_address(q, source).is_some()
+                            && source_address(q, there, source).is_some()
                             && self.passes(hosts, (from, segment), (&q.workload, there))
                     });
                     if answers {
@@ -158,8 +161,12 @@ impl Plane {
     }
 }
 
-/// The address a port would send from to reach `ip` on its own segment; `None` without a route there.
-fn source_address(port: &Port, ip: IpAddr) -> Option<IpAddr> {
+/// The address a port would send from to reach `ip` on a segment; `None` without a route there. A trunk
+/// has addresses on the sub-interface of its own network alone.
+fn source_address(port: &Port, on: &NetworkName, ip: IpAddr) -> Option<IpAddr> {
+    if *on != port.segment {
+        return None;
+    }
     let direct = port.ips.iter().find(|n| n.contains(&ip)).map(IpNet::addr);
     direct.or_else(|| {
         let on_link = port.routes.iter().any(|r| r.via.is_none() && r.to.contains(&ip));

@@ -2,10 +2,11 @@
 
 use super::fs::{Cred, FsError, Ino, NodeKind};
 use super::machine::Machine;
+use super::procfs;
 use super::program::{Program, ProgramContext};
 use super::stdio::{ProgramInput, ProgramOutput};
 use super::tty::Tty;
-use crate::{Error, ErrorKind, ExitStatus, ProcessDriver, Result, Signal, TtySize};
+use crate::{Capabilities, Capability, Error, ErrorKind, ExitStatus, ProcessDriver, Result, Signal, TtySize};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -179,6 +180,7 @@ pub(super) struct Launch {
     pub(super) tty: Option<Arc<Tty>>,
     pub(super) group: u64,
     pub(super) parent: u32,
+    pub(super) umask: u32,
 }
 
 /// Why a program could not be started.
@@ -317,6 +319,7 @@ fn admit(
             })
         })
         .map_err(|text| LaunchError::new(126, text))?;
+    procfs::show(&machine.fs, &proc);
     let context = ProgramContext::new(machine.clone(), proc.clone(), launch, signals);
     Ok((proc, context))
 }
@@ -432,6 +435,7 @@ impl CpuShare {
 #[derive(Debug)]
 pub(super) struct ExecDriver {
     pub(super) machine: Arc<Machine>,
+    pub(super) capabilities: Capabilities,
     pub(super) proc: Arc<Proc>,
     /// Weak: the terminal's output ends when the last program on it has.
     pub(super) tty: Option<Weak<Tty>>,
@@ -452,6 +456,18 @@ fn resize(tty: Option<&Weak<Tty>>, size: TtySize) -> Result<()> {
     }
 }
 
+impl ExecDriver {
+    /// What no layer can refuse: it is asked of the process itself.
+    fn need(&self, capability: Capability) -> Result<()> {
+        if self.capabilities.has(capability) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!("this backend lacks {capability}: {}", capability.describe()))
+            .with_operation("exec")
+            .with_context("capability", capability.path()))
+    }
+}
+
 #[async_trait]
 impl ProcessDriver for ExecDriver {
     async fn wait(&mut self) -> Result<ExitStatus> {
@@ -459,17 +475,20 @@ impl ProcessDriver for ExecDriver {
     }
 
     async fn resize(&mut self, size: TtySize) -> Result<()> {
+        self.need(Capability::ExecResize)?;
         resize(self.tty.as_ref(), size)?;
         self.machine.signal_group(self.proc.group, 28);
         Ok(())
     }
 
     async fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.need(Capability::ExecSignal)?;
         self.proc.deliver(signal.get());
         Ok(())
     }
 
     async fn kill(&mut self) -> Result<()> {
+        self.need(Capability::ExecKill)?;
         self.machine.kill_group(self.proc.group).await;
         Ok(())
     }
@@ -518,5 +537,8 @@ impl ProcessDriver for AttachDriver {
 /// Adds to what a process holds, and gives the workload's new total.
 pub(super) fn hold_memory(machine: &Machine, proc: &Proc, bytes: u64) -> u64 {
     proc.memory.fetch_add(bytes, Ordering::SeqCst);
-    machine.memory.fetch_add(bytes, Ordering::SeqCst) + bytes
+    let total = machine.memory.fetch_add(bytes, Ordering::SeqCst) + bytes;
+    procfs::memory(&machine.fs, total);
+    procfs::show(&machine.fs, proc);
+    total
 }

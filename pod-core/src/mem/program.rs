@@ -162,7 +162,7 @@ impl ProgramContext {
     /// As open(2) and read(2).
     pub fn read_file(&self, path: impl AsRef<[u8]>) -> io::Result<Vec<u8>> {
         let mut fs = self.machine.fs.lock();
-        let how = OpenHow { read: true, ..OpenHow::default() };
+        let how = OpenHow::read();
         let ino = fs.open(self.launch.cred, self.launch.cwd, path.as_ref(), how).map_err(FsError::io)?;
         let size = fs.node(ino).map(super::fs::Node::size).unwrap_or_default();
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
@@ -178,7 +178,7 @@ impl ProgramContext {
     /// As open(2) and write(2).
     pub fn write_file(&self, path: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let mut fs = self.machine.fs.lock();
-        let how = OpenHow { write: true, create: true, truncate: true, read: false };
+        let how = OpenHow::write(false, self.launch.umask);
         let ino = fs.open(self.launch.cred, self.launch.cwd, path.as_ref(), how).map_err(FsError::io)?;
         let written = fs.write_at(ino, 0, bytes.as_ref());
         fs.release(ino);
@@ -308,7 +308,7 @@ impl ProgramContext {
         if path == b"-" || path == b"/dev/stdin" {
             return Ok(self.stdin.clone());
         }
-        let how = OpenHow { read: true, ..OpenHow::default() };
+        let how = OpenHow::read();
         let ino = self.machine.fs.lock().open(self.launch.cred, self.launch.cwd, path, how)?;
         Ok(ProgramInput(Source::File(Arc::new(OpenFile::new(self.machine.fs.clone(), ino, false)))))
     }
@@ -320,7 +320,7 @@ impl ProgramContext {
             b"/dev/stderr" => return Ok(self.stderr.clone()),
             _ => {}
         }
-        let how = OpenHow { write: true, create: true, truncate: !append, read: false };
+        let how = OpenHow::write(append, self.launch.umask);
         let ino = self.machine.fs.lock().open(self.launch.cred, self.launch.cwd, path, how)?;
         Ok(ProgramOutput(Sink::File(Arc::new(OpenFile::new(self.machine.fs.clone(), ino, append)))))
     }

@@ -139,7 +139,7 @@ fn one_name_is_one_backend() {
 async fn bad_addresses_are_refused() {
     let mut registry = Registry::new();
     register(&mut registry);
-    for bad in ["mem:?nmae=x", "mem://host", "mem:?name=", "mem:?images=all"] {
+    for bad in ["mem:?nmae=x", "mem://host", "mem:?name=", "mem:?images=all", "mem:?latency_ms=x"] {
         let e = registry.connect(&bad.parse().expect(bad)).await.expect_err(bad);
         assert_eq!((e.kind(), e.operation()), (ErrorKind::ConfigInvalid, Some("connect")), "{bad}");
     }

@@ -13,13 +13,13 @@ cases! { "limits":
 
 async fn memory_beyond_the_limit_kills(lab: &Lab) -> Outcome {
     // `tail` holds what has no line end.
-    let script = "head -c 134217728 /dev/zero | tail >/dev/null; echo $?";
-    let limit = 48 << 20;
+    let script = "head -c 67108864 /dev/zero | tail >/dev/null; echo $?";
+    let limit = 32 << 20;
     let name = lab.start(lab.spec()?.with_limits(Limits::default().with_memory(limit))).await?.spec.name;
     let connection = lab.backend().connect(&name).await?;
     // The killer may take the shell as well.
     let out = lab.within(30_000, "the program", connection.run(ExecRequest::shell(script))).await??;
-    ensure!(out.stdout_text() != "0\n", "a program held 128 MiB under a limit of 48 MiB");
+    ensure!(out.stdout_text() != "0\n", "a program held 64 MiB under a limit of 32 MiB");
     // The same without the limit is done.
     let (_, free) = lab.running().await?;
     let done = lab.sh(&*free, script).await?;

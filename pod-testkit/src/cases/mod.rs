@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod network;
+mod os;
 mod plan;
 mod reach;
 mod removal;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         addresses::CASES,
         reach::CASES,
         plan::CASES,
+        os::CASES,
         cross::CASES,
     ]
     .concat()

@@ -24,7 +24,7 @@ cases! { "network":
     rules_allow_and_deny [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
     rules_are_replaced [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
     rules_of_nothing_are_not_found [Networks, Policy];
-    a_trunk_is_not_untagged [Create, StartStop, Networks, VlanAccess, VlanTrunk, FixedIp, Probe];
+    a_trunk_carries_its_vlans [Create, StartStop, Networks, VlanAccess, VlanTrunk, FixedIp, Probe];
 }
 
 async fn probe(lab: &Lab, from: &WorkloadName, to: &[IpAddr]) -> Result<Vec<ProbeOutcome>, Failure> {
@@ -191,6 +191,8 @@ async fn isolation_cuts_off_and_joins(lab: &Lab) -> Outcome {
         let report = lab.networking()?.isolate(IsolateRequest::new(network.clone(), wanted)).await?;
         ensure_eq!(report.enforcement, Enforcement::Enforced, "whether isolation {wanted} acts");
         ensure!(!report.evidence.is_empty(), "there is no evidence");
+        let listed = lab.networking()?.list().await?.into_iter().find(|n| n.spec.name == network);
+        ensure_eq!(listed.map(|n| n.spec.isolated), Some(wanted), "what the list says of isolation");
         both_ways(lab, &isolated, !wanted).await?;
         verified(lab, &network).await?;
     }
@@ -270,16 +272,30 @@ async fn rules_of_nothing_are_not_found(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-async fn a_trunk_is_not_untagged(lab: &Lab) -> Outcome {
+async fn a_trunk_carries_its_vlans(lab: &Lab) -> Outcome {
     let network = lab.network(Some(101), SUBNET).await?.spec.name;
-    lab.attached(&[(&network, Some("10.231.0.10"))]).await?;
-    // A trunk that does not carry the network's own VLAN has no address of it.
+    let a = lab.attached(&[(&network, Some("10.231.0.10"))]).await?;
+    let trunk = async |ids: &[u16], ip: &str| {
+        let ids = ids.iter().map(|id| vlan(*id)).collect::<Result<Vec<_>, _>>()?;
+        let spec = AttachmentSpec::new(network.clone()).with_mode(AttachMode::Trunk(ids)).with_ip(address(ip)?);
+        Ok::<_, Failure>(lab.start(lab.spec()?.with_attachment(spec)).await)
+    };
+    let router = trunk(&[101, 102], "10.231.0.11").await??.spec.name;
+    reaches(lab, &router, address("10.231.0.10")?, true).await?;
+    reaches(lab, &a, address("10.231.0.11")?, true).await?;
+    // Each VLAN by its own sub-interface; without a tag nothing passes.
+    for (interface, expected) in [("eth0.101", true), ("eth0.102", false), ("eth0", false)] {
+        let target = ProbeTarget::new(address("10.231.0.10")?).with_interface(interface.parse()?);
+        let request = ProbeRequest::new(router.clone(), vec![target]).with_timeout(lab.ms(400));
+        let outcome = lab.networking()?.probe(request).await?;
+        ensure_eq!(outcome[0].reached(), expected, "whether it is reached by {interface}: {outcome:?}");
+    }
+    // A trunk that does not carry the network's VLAN has no address there.
+    let made = trunk(&[102], "10.231.0.12").await?;
+    expect_error(made, ErrorKind::InvalidInput, "an address of a VLAN that the trunk does not carry")?;
+    // Without one, its frames without a tag, and those of a VLAN it was not given, go nowhere.
     let spec = AttachmentSpec::new(network.clone()).with_mode(AttachMode::Trunk(vec![vlan(102)?]));
-    let addressed = lab.spec()?.with_attachment(spec.clone().with_ip(address("10.231.0.11")?));
-    let refused = lab.start(addressed).await.err().map(|e| e.kind());
-    ensure_eq!(refused, Some(pod_core::ErrorKind::InvalidInput), "an address outside the trunk's VLANs");
-    // Its frames without a tag, and those with a tag that it was not given, go nowhere.
-    let trunk = lab.start(lab.spec()?.with_attachment(spec)).await?.spec.name;
-    reaches(lab, &trunk, address("10.231.0.10")?, false).await?;
+    let stranger = lab.start(lab.spec()?.with_attachment(spec)).await?.spec.name;
+    reaches(lab, &stranger, address("10.231.0.10")?, false).await?;
     verified(lab, &network).await
 }

@@ -16,7 +16,8 @@ use std::fmt::Debug;
 macro_rules! asks {
     ($($capability:ident $path:literal [$($need:ident),*] $ask:ident $(($argument:expr))?;)*) => {
         /// A case for each capability that can be asked for.
-        pub(crate) fn cases() -> Vec<(Capability, Case)> {
+        #[must_use]
+        pub fn cases() -> Vec<(Capability, Case)> {
             vec![$((
                 Capability::$capability,
                 Case::new(concat!("unsupported::", $path), &[$(Capability::$need),*], |lab| {

@@ -93,7 +93,7 @@ async fn mkdir(cx: ProgramContext) -> ExitStatus {
         let (cred, cwd) = (cx.launch.cred, cx.launch.cwd);
         if !flags.contains(&'p') {
             let (dir, name) = fs.parent_of(cred, cwd, path)?;
-            return fs.make_dir(cred, dir, &name, 0o755).map(|_| ());
+            return fs.make_dir(cred, dir, &name, 0o777 & !cx.launch.umask).map(|_| ());
         }
         let mut at: Ino = if path.starts_with(b"/") { crate::mem::fs::ROOT } else { cwd };
         for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".") {
@@ -102,7 +102,7 @@ async fn mkdir(cx: ProgramContext) -> ExitStatus {
                     NodeKind::Dir(_) => ino,
                     _ => return Err(FsError::NotDir),
                 },
-                Err(FsError::NotFound) => fs.make_dir(cred, at, part, 0o755)?,
+                Err(FsError::NotFound) => fs.make_dir(cred, at, part, 0o777 & !cx.launch.umask)?,
                 Err(e) => return Err(e),
             };
         }
@@ -211,7 +211,7 @@ async fn mv(cx: ProgramContext) -> ExitStatus {
 /// `touch PATH…`
 async fn touch(cx: ProgramContext) -> ExitStatus {
     each(cx, "", |cx, fs, path, _| {
-        let how = crate::mem::fs::OpenHow { write: true, create: true, ..Default::default() };
+        let how = crate::mem::fs::OpenHow::write(true, cx.launch.umask);
         let ino = fs.open(cx.launch.cred, cx.launch.cwd, path, how)?;
         fs.node_mut(ino)?.mtime = crate::mem::fs::now();
         fs.release(ino);
@@ -255,19 +255,33 @@ async fn chmod(mut cx: ProgramContext) -> ExitStatus {
     OK
 }
 
-/// `readlink PATH`
-async fn readlink(cx: ProgramContext) -> ExitStatus {
+/// `readlink [-n] [-f] PATH`
+async fn readlink(mut cx: ProgramContext) -> ExitStatus {
+    let (found, paths) = match options(&cx.argv()[1..], "nf", "") {
+        Ok(parsed) => parsed,
+        Err(why) => return cx.fail(1, why).await,
+    };
+    let has = |c: char| found.iter().any(|(f, _)| *f == c);
+    let Some(path) = paths.first() else {
+        return cx.fail(1, "a path is expected").await;
+    };
     let target = {
         let fs = cx.machine.fs.lock();
-        let path = cx.argv().get(1).cloned().unwrap_or_default();
-        fs.lookup(cx.launch.cred, cx.launch.cwd, &path, false).ok().and_then(|ino| match &fs.node(ino).ok()?.kind {
-            NodeKind::Symlink(target) => Some(target.clone()),
-            _ => None,
-        })
+        let (cred, cwd) = (cx.launch.cred, cx.launch.cwd);
+        if has('f') {
+            fs.canonical(cred, cwd, path).ok()
+        } else {
+            fs.lookup(cred, cwd, path, false).ok().and_then(|ino| match &fs.node(ino).ok()?.kind {
+                NodeKind::Symlink(target) => Some(target.clone()),
+                _ => None,
+            })
+        }
     };
     match target {
         Some(mut target) => {
-            target.push(b'\n');
+            if !has('n') {
+                target.push(b'\n');
+            }
             print(cx, target).await
         }
         None => ExitStatus::Exited(1),

@@ -3,6 +3,7 @@
 
 mod files;
 pub(super) mod process;
+mod system;
 mod text;
 
 use super::program::{Program, ProgramContext, Programs};
@@ -13,6 +14,7 @@ pub(super) fn register(programs: &Programs) {
     text::register(programs);
     files::register(programs);
     process::register(programs);
+    system::register(programs);
 }
 
 pub(super) const OK: ExitStatus = ExitStatus::Exited(0);

@@ -8,9 +8,9 @@ use crate::{ExitStatus, Signal};
 /// Built-ins whose assignments stay (POSIX.1-2024, 2.15).
 const SPECIAL: [&[u8]; 11] =
     [b":", b"break", b"continue", b"eval", b"exit", b"export", b"return", b"set", b"shift", b"trap", b"unset"];
-const OTHERS: [&[u8]; 14] = [
+const OTHERS: [&[u8]; 15] = [
     b"true", b"false", b"echo", b"printf", b"test", b"[", b"pwd", b"kill", b"cd", b"command", b"local", b"read",
-    b"wait", b"type",
+    b"wait", b"type", b"umask",
 ];
 
 impl Shell {
@@ -59,6 +59,17 @@ impl Shell {
             }
             b"eval" => return Box::pin(self.evaluate(&args.join(&b' '))).await,
             b"cd" => self.cd(args).await,
+            b"umask" => match text(0).map(|mask| u32::from_str_radix(&mask, 8)) {
+                None => {
+                    let mask = format!("{:04o}", self.cx.launch.umask).into_bytes();
+                    return self.inner_program(&[b"echo".to_vec(), mask]).await;
+                }
+                Some(Ok(mask)) if mask <= 0o777 => {
+                    self.cx.launch.umask = mask;
+                    self.state.status = 0;
+                }
+                Some(_) => self.failed(2, "umask: an octal mask is expected").await,
+            },
             b"export" => self.declare(true, args),
             b"local" => self.local(args).await,
             b"unset" => {

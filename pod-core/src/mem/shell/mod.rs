@@ -16,6 +16,7 @@ mod syntax;
 mod tests;
 
 use super::process::{Disposition, Launch, Proc};
+use super::procfs;
 use super::program::{Program, ProgramContext, Programs};
 use super::programs;
 use super::stdio::{ProgramInput, ProgramOutput, Sink};
@@ -227,6 +228,7 @@ impl Shell {
             self.io =
                 Io { stdin: Self::no_input(), stdout: ProgramOutput(Sink::Null), stderr: ProgramOutput(Sink::Null) };
             self.cx.proc.rename(&order.argv);
+            procfs::show(&self.cx.machine.fs, &self.cx.proc);
             return program.run(self.cx.become_program(order)).await;
         }
         if let Some(action) = self.state.traps.remove(&0) {
