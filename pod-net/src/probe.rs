@@ -71,12 +71,16 @@ impl Inner {
             let carrier = carrier(a)?;
             let Some(interface) = here.netlink().link(carrier.as_str())? else { continue };
             for target in targets {
-                let elsewhere = target.interface.as_ref().is_some_and(|i| *i != carrier);
-                let Some(own) = a.ips.iter().find(|net| net.contains(&target.ip)) else { continue };
-                if elsewhere || own.addr() == target.ip {
+                let by_it = target.interface.as_ref().map(|i| *i == carrier);
+                if by_it == Some(false) || a.ips.iter().any(|own| own.addr() == target.ip) {
                     continue;
                 }
-                entries.insert((interface.index, target.ip));
+                let own = a.ips.iter().find(|net| net.contains(&target.ip));
+                // Out of an interface that is named, the kernel takes every address for one on the link.
+                if own.is_some() || by_it == Some(true) {
+                    entries.insert((interface.index, target.ip));
+                }
+                let Some(own) = own else { continue };
                 let Some(holder) = self.store.holder_of_ip(&a.network, target.ip)? else { continue };
                 let Some(peer) = self.store.attachment(&a.network, &holder)? else { continue };
                 // a peer that is not running answers nobody
