@@ -100,8 +100,9 @@ impl KernelFeatures {
         };
         let here = crate::netns::Netns::current()?;
         let bridge = ok(link::bridge("b0", false), "bridges")?;
-        let vlan_filtering = bridge && ok(link::bridge("b1", true), "VLAN-aware bridges")?;
         let master = netlink.link("b0")?.map_or(0, |b| b.index);
+        // Asked of a bridge that is there: where it can't, the kernel takes tens of milliseconds to undo one.
+        let vlan_filtering = bridge && ok(link::tell_vlans_apart(master), "VLAN-aware bridges")?;
         let mac = pod_core::MacAddr::derived(b"kernel");
         let peer = link::Peer { name: "v1", netns: here.fd(), mac };
         let veth = ok(link::veth("v0", master, 1500, true, &peer), "veth pairs")?;

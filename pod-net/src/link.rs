@@ -182,6 +182,16 @@ pub(crate) fn bridge(name: &str, vlan_aware: bool) -> Request {
     ]))))
 }
 
+/// Has a bridge tell VLANs apart.
+pub(crate) fn tell_vlans_apart(bridge: u32) -> Request {
+    let mut change = message(vec![LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
+    ])]);
+    change.header.index = bridge;
+    Request::plain(RouteNetlinkMessage::NewLink(change))
+}
+
 /// The workload's end of a veth pair to make.
 #[derive(Debug)]
 pub(crate) struct Peer<'a> {
