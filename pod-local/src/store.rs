@@ -346,9 +346,8 @@ impl Store {
         }
         let in_use = ["workloads", "netns", "net"].iter().any(|d| self.run.join(d).exists());
         if !in_use {
-            // Only the journal and what is known of the kernel may be left, and nobody uses them.
+            // Only the journal may be left, and nobody uses it.
             let _ = fs::remove_file(self.journal());
-            let _ = fs::remove_file(self.run.join("kernel.json"));
             let _ = fs::remove_dir(&self.run);
         }
         let _ = fs::remove_dir(&self.lib);

@@ -63,22 +63,24 @@ pub(crate) struct Inner {
 }
 
 impl HostNet {
-    /// Opens the networking of an instance. Makes nothing but, where there is a `run_dir`, a note in it
-    /// of what the kernel can do, which is found by trying once per boot.
+    /// Opens the networking of an instance. Makes nothing.
     ///
     /// # Errors
     /// `PermissionDenied` unless run as root.
     pub async fn open(config: HostNetConfig) -> Result<Self> {
-        crate::task::blocking(move || {
-            let kernel = KernelFeatures::detect(&config.run_dir)?;
-            Ok(Self(Arc::new(Inner {
-                instance: config.instance,
-                netns: config.run_dir.join("net").join("ns"),
-                store: Store::new(config.state_dir.join("net")),
-                kernel,
-            })))
-        })
-        .await
+        let kernel = crate::task::blocking(KernelFeatures::detect).await?;
+        Ok(Self::open_as(config, kernel))
+    }
+
+    /// Opens it as if the kernel could do no more than this: networks as another host would make them.
+    #[must_use]
+    pub fn open_as(config: HostNetConfig, kernel: KernelFeatures) -> Self {
+        Self(Arc::new(Inner {
+            instance: config.instance,
+            netns: config.run_dir.join("net").join("ns"),
+            store: Store::new(config.state_dir.join("net")),
+            kernel,
+        }))
     }
 
     /// What this kernel can do.

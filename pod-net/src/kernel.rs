@@ -1,8 +1,8 @@
-//! What this kernel can do for networks, found by trying.
+//! What this kernel can do for networks, found by asking it.
 
 use crate::link;
 use crate::netlink::Netlink;
-use pod_core::{Capabilities, Capability, Error, ErrorKind, IoResultExt, Result};
+use pod_core::{Capabilities, Capability, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -20,98 +20,57 @@ pub struct KernelFeatures {
     pub vlan_filtering: bool,
     /// Tagged sub-interfaces (`CONFIG_VLAN_8021Q`).
     pub vlan_8021q: bool,
-    /// Bridge ports that reach no other such port (Linux 4.18).
+    /// Bridge ports that reach no other such port (since Linux 4.18: told by its version).
     pub port_isolation: bool,
     /// IPv6 (`CONFIG_IPV6`, not turned off).
     pub ipv6: bool,
 }
 
-/// What was found, and what it holds for.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    key: String,
-    features: KernelFeatures,
-}
-
-/// What the features are a function of: this boot, and the modules that could be loaded.
-fn key() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let boot = std::fs::read_to_string(path).doing(|| format!("read {path}"))?;
-    let release = rustix::system::uname();
-    let index = format!("/lib/modules/{}/modules.dep", release.release().to_string_lossy());
-    // installing modules writes their index anew; a kernel without modules has none
-    let modules = rustix::fs::stat(&*index).map_or(0, |s| s.st_mtime);
-    let loaded = Path::new("/sys/module/8021q").exists();
-    Ok(format!("{} {modules} {loaded}", boot.trim()))
-}
-
 impl KernelFeatures {
-    /// What this kernel can do: from this process's memory, else from the note in `run_dir` if nothing
-    /// has changed since, else by trying in a namespace made for it.
-    pub(crate) fn detect(run_dir: &Path) -> Result<Self> {
+    /// What this kernel can do, asked once in a process.
+    pub(crate) fn detect() -> Result<Self> {
         static KNOWN: OnceLock<KernelFeatures> = OnceLock::new();
         if let Some(known) = KNOWN.get() {
             return Ok(known.clone());
         }
-        let path = run_dir.join("kernel.json");
-        let key = key()?;
-        // a note that is missing, of another boot or of another version is made anew
-        let noted = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-        let features = match noted.filter(|n| n.key == key) {
-            Some(note) => note.features,
-            None => {
-                let note = Note { key, features: Self::try_out()? };
-                if let Err(error) = note.write(run_dir, &path) {
-                    // it only saves the next process some milliseconds
-                    tracing::debug!(%error, "the kernel's features were not noted");
-                }
-                note.features
-            }
-        };
-        Ok(KNOWN.get_or_init(|| features).clone())
+        let found = Self::ask()?;
+        Ok(KNOWN.get_or_init(|| found).clone())
     }
 
-    /// Tries everything in a namespace that ends with the attempt.
-    fn try_out() -> Result<Self> {
-        let attempt = std::thread::Builder::new()
-            .name("pod-net-kernel".into())
-            .spawn(|| {
-                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| {
-                    let e = Error::io("try what the kernel can do for networks", e.into());
-                    if e.kind() == ErrorKind::PermissionDenied {
-                        e.with_hint("run as root: networks need CAP_SYS_ADMIN and CAP_NET_ADMIN")
-                    } else {
-                        e
-                    }
-                })?;
-                Self::try_here()
-            })
-            .doing(|| "start a thread")?;
-        attempt.join().unwrap_or_else(|_| Err(Error::unexpected("trying the kernel's features panicked")))
-    }
-
-    fn try_here() -> Result<Self> {
+    /// Asks for links that can't be made: a kernel that knows the kind of link says what is wrong with
+    /// it, after it has loaded the module where it has to, and one that does not knows no such kind.
+    /// Nothing is made. To make each and take it down costs tens of milliseconds, and a namespace whose
+    /// end holds up the next one.
+    fn ask() -> Result<Self> {
         let netlink = Netlink::open()?;
-        let ok = |request, what: &str| match netlink.request(request)? {
-            Ok(_) => Ok(true),
-            Err(refusal) if refusal.is_unsupported() => Ok(false),
-            Err(refusal) => Err(refusal.into_error(format!("try whether the kernel has {what}"))),
+        let knows = |kind, name: &str| {
+            let refusal = match netlink.request(link::impossible(kind))? {
+                Ok(_) => return Err(Error::unexpected(format!("the kernel made {name} that can't be"))),
+                Err(refusal) => refusal,
+            };
+            if refusal.errno == libc::EADDRNOTAVAIL || refusal.errno == libc::EINVAL {
+                return Ok(true);
+            }
+            if refusal.is_unsupported() {
+                return Ok(false);
+            }
+            let e = refusal.into_error(format!("ask whether the kernel has {name}"));
+            Err(if e.kind() == ErrorKind::PermissionDenied {
+                e.with_hint("run as root: networks need CAP_SYS_ADMIN and CAP_NET_ADMIN")
+            } else {
+                e
+            })
         };
-        let here = crate::netns::Netns::current()?;
-        let bridge = ok(link::bridge("b0", false), "bridges")?;
-        let master = netlink.link("b0")?.map_or(0, |b| b.index);
-        // Asked of a bridge that is there: where it can't, the kernel takes tens of milliseconds to undo one.
-        let vlan_filtering = bridge && ok(link::tell_vlans_apart(master), "VLAN-aware bridges")?;
-        let mac = pod_core::MacAddr::derived(b"kernel");
-        let peer = link::Peer { name: "v1", netns: here.fd(), mac };
-        let veth = ok(link::veth("v0", master, 1500, true, &peer), "veth pairs")?;
-        let port = netlink.link("v0")?.map_or(0, |p| p.index);
-        let port_isolation = bridge && veth && ok(link::isolate(port, true), "port isolation")? && {
-            netlink.link("v0")?.and_then(|p| p.isolated) == Some(true)
-        };
-        let lower = netlink.link("v1")?.map_or(0, |p| p.index);
-        let vlan_8021q = veth && ok(link::vlan("v1.2", lower, 2, None, None), "802.1Q sub-interfaces")?;
+        let bridge = knows(link::Kind::Bridge, "bridges")?;
+        let veth = knows(link::Kind::Veth, "veth pairs")?;
+        let vlan_8021q = knows(link::Kind::Vlan, "802.1Q sub-interfaces")?;
+        // One that can tell VLANs apart looks at the tag's protocol first; others pass it over.
+        let vlan_filtering = bridge
+            && match netlink.request(link::impossible_tags())? {
+                Ok(_) => return Err(Error::unexpected("the kernel made a bridge that can't be")),
+                Err(refusal) => refusal.errno == libc::EPROTONOSUPPORT,
+            };
+        let port_isolation = bridge && since(&rustix::system::uname().release().to_string_lossy(), (4, 18));
         let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all").exists();
         Ok(Self { veth, bridge, vlan_filtering, vlan_8021q, port_isolation, ipv6 })
     }
@@ -152,14 +111,27 @@ impl KernelFeatures {
     }
 }
 
-impl Note {
-    fn write(&self, run_dir: &Path, path: &Path) -> std::io::Result<()> {
-        // where nothing is kept yet, asking leaves nothing behind either
-        if !run_dir.is_dir() {
-            return Ok(());
+/// Whether a kernel release such as `6.1.0-13-amd64` is this one or a later one.
+fn since(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, expected) in [
+            ("4.18.0-553.el8", true),
+            ("4.9.0", false),
+            ("5.2", true),
+            ("4.17.19", false),
+            ("10.0.1", true),
+            ("", false),
+        ] {
+            assert_eq!(since(release, (4, 18)), expected, "{release:?}");
         }
-        let temporary = run_dir.join(format!(".kernel.json.{}", crate::store::unique()));
-        std::fs::write(&temporary, serde_json::to_vec(self)?)?;
-        std::fs::rename(&temporary, path)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::netlink::{Netlink, Request};
 use pod_core::{MacAddr, Result};
+use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
@@ -182,14 +183,40 @@ pub(crate) fn bridge(name: &str, vlan_aware: bool) -> Request {
     ]))))
 }
 
-/// Has a bridge tell VLANs apart.
-pub(crate) fn tell_vlans_apart(bridge: u32) -> Request {
-    let mut change = message(vec![LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Bridge),
-        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
-    ])]);
-    change.header.index = bridge;
-    Request::plain(RouteNetlinkMessage::NewLink(change))
+/// A kind of link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Bridge,
+    Veth,
+    Vlan,
+}
+
+/// A request for a link of a kind with a multicast address, which no link can have: each kind checks
+/// that before anything else (`br_validate`, `veth_validate` and `vlan_validate` of Linux).
+pub(crate) fn impossible(kind: Kind) -> Request {
+    let kind = match kind {
+        Kind::Bridge => InfoKind::Bridge,
+        Kind::Veth => InfoKind::Veth,
+        Kind::Vlan => InfoKind::Vlan,
+    };
+    Request::create(RouteNetlinkMessage::NewLink(message(vec![
+        LinkAttribute::Address(vec![1, 0, 0, 0, 0, 0]),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+    ])))
+}
+
+/// `IFLA_BR_VLAN_PROTOCOL` of `linux/if_link.h`.
+const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
+
+/// A request for a bridge whose tags are of no protocol, and whose frames are shorter than any
+/// (`br_validate` and then `dev_validate_mtu` of Linux).
+pub(crate) fn impossible_tags() -> Request {
+    let protocol = DefaultNla::new(IFLA_BR_VLAN_PROTOCOL, vec![0xff, 0xff]);
+    let data = vec![InfoBridge::Other(protocol)];
+    Request::create(RouteNetlinkMessage::NewLink(message(vec![
+        LinkAttribute::Mtu(1),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(data))]),
+    ])))
 }
 
 /// The workload's end of a veth pair to make.

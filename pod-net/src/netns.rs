@@ -134,12 +134,6 @@ impl Netns {
         Ok((magic == NSFS_MAGIC).then(|| Self { fd, path: path.to_owned() }))
     }
 
-    /// Opens the namespace of the calling thread.
-    pub(crate) fn current() -> Result<Self> {
-        Self::open(Path::new("/proc/thread-self/ns/net"))?
-            .ok_or_else(|| Error::new(ErrorKind::Unavailable, "/proc is not mounted, or shows no namespaces"))
-    }
-
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

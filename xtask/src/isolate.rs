@@ -105,16 +105,13 @@ fn mounts(folder: &Path) -> Vec<PathBuf> {
     places.filter(|p| p.starts_with(folder)).collect()
 }
 
-/// The engine's note of what the kernel can: of this boot, and no workload's.
-const NOTE: &str = "run/kernel.json";
-
-/// The files beneath a folder, but for the engine's note.
+/// The files beneath a folder.
 fn files(folder: &Path, left: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             files(&path, left);
-        } else if !path.ends_with(NOTE) {
+        } else {
             left.push(format!("file {}", path.display()));
         }
     }

@@ -6,6 +6,7 @@ mod concurrency;
 mod crash;
 mod firewall;
 mod isolate;
+mod kernel;
 mod plan;
 mod probe;
 mod refuse;
@@ -90,6 +91,7 @@ const CASES: &[&[Case]] = &[
     crash::CASES,
     firewall::CASES,
     isolate::CASES,
+    kernel::CASES,
     plan::CASES,
     probe::CASES,
     refuse::CASES,

@@ -12,9 +12,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::on("a hundred workloads on ten networks probe each other at once", Need::TwoProcessors, |world| {
         hundred(&world, 10, false)
     }),
-    Case::on("so do a hundred on ten networks of their own subnets, by their interfaces", Need::TwoProcessors, |world| {
-        hundred(&world, 10, true)
-    }),
+    Case::on(
+        "so do a hundred on ten networks of their own subnets, by their interfaces",
+        Need::TwoProcessors,
+        |world| hundred(&world, 10, true),
+    ),
     Case::on("a hundred workloads on one network probe each other at once", Need::TwoProcessors, |world| {
         hundred(&world, 1, false)
     }),

@@ -1,6 +1,6 @@
 //! Tags: VLAN-aware bridges, uplinks and trunks, on kernels that have them.
 
-use crate::world::{World, inside, interface, ip, network, pings, spec, vlan, workload};
+use crate::world::{World, config, inside, interface, ip, network, pings, spec, vlan, workload};
 use crate::{Case, Need};
 use pod_core::{
     AttachMode, AttachmentSpec, ErrorKind, IsolateRequest, NetworkSpec, ProbeRequest, ProbeTarget, RemoveOutcome,
@@ -94,16 +94,9 @@ fn cut(outside: &Path) {
 }
 
 fn uplink(world: World, vlan_aware: bool) {
-    if !vlan_aware {
-        // what another process noted is believed
-        std::fs::create_dir(world.dir.join("run")).expect("directory");
-        let noted = crate::command(&format!("work:open {}", world.dir.display())).output().expect("run");
-        assert!(noted.status.success(), "{noted:?}");
-        let path = world.dir.join("run/kernel.json");
-        let note = std::fs::read_to_string(&path).expect("note");
-        std::fs::write(&path, note.replace("\"vlan_filtering\":true", "\"vlan_filtering\":false")).expect("note");
-    }
-    let host = world.host();
+    let mut kernel = world.host().kernel().clone();
+    kernel.vlan_filtering &= vlan_aware;
+    let host = HostNet::open_as(config(&world.dir), kernel);
     assert_eq!(host.kernel().vlan_filtering, vlan_aware);
     let outside = wire(&world, &[100, 200]);
     // an address answers on its own interface only
