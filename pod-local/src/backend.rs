@@ -268,7 +268,7 @@ impl Engine {
             }
             self.stop_for_removal(name).await?;
         }
-        self.net.forget(&self.store, name).await?;
+        self.net.forget(name).await?;
         let (store, n) = (self.store.clone(), name.clone());
         blocking(move || {
             // A damaged record must not make a workload that can't be removed.
@@ -296,7 +296,7 @@ impl Engine {
     async fn inspect(&self, name: &WorkloadName) -> Result<Workload> {
         let (s, n) = (self.store.clone(), name.clone());
         let mut workload = blocking(move || s.workload(&n)).await?;
-        workload.attachments = self.net.attachments_of(&self.store, name).await?;
+        workload.attachments = self.net.attachments_of(name).await?;
         Ok(workload)
     }
 }
@@ -480,7 +480,7 @@ impl Backend for LocalBackend {
         .await?;
         workloads.retain(|w| filter.matches(w));
         if !workloads.is_empty() {
-            for attachment in self.engine.net.all_attachments(&self.engine.store).await? {
+            for attachment in self.engine.net.all_attachments().await? {
                 if let Some(w) = workloads.iter_mut().find(|w| *w.name() == attachment.workload) {
                     w.attachments.push(attachment);
                 }

@@ -2,14 +2,14 @@
 
 use crate::backend::{Engine, blocking, to_bytes};
 use crate::client;
-use crate::overlay;
-use crate::store::{Lock, Record};
+use crate::root::Root;
+use crate::store::Record;
 use crate::user;
 use crate::wire::Program;
 use async_trait::async_trait;
 use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use pod_core::{Connection, Error, ErrorKind, ExecRequest, IoResultExt, Process, Result, ResultExt, WorkloadName};
+use pod_core::{Connection, Error, ErrorKind, ExecRequest, Process, Result, ResultExt, WorkloadName};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::io::Read;
@@ -21,12 +21,6 @@ pub(crate) struct LocalConnection {
     engine: Engine,
     name: WorkloadName,
     record: Record,
-}
-
-/// A workload's root, and what keeps it from changing under a copy while it does not run.
-struct Root {
-    fd: OwnedFd,
-    _lock: Option<Lock>,
 }
 
 impl LocalConnection {
@@ -54,46 +48,6 @@ impl LocalConnection {
             env.push((key.clone(), value.clone()));
         }
         env
-    }
-
-    /// The workload's root: of a running one as its processes see it, mounts and all; of a stopped one
-    /// its layers, mounted for the copy alone.
-    async fn root(&self) -> Result<Root> {
-        for _ in 0..3 {
-            let (store, name) = (self.engine.store.clone(), self.name.clone());
-            let running = blocking(move || {
-                let Some(status) = store.status(&name)?.filter(|_| store.alive(&name).unwrap_or(false)) else {
-                    return Ok(None);
-                };
-                let path = format!("/proc/{}/root", status.init);
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let fd = rustix::fs::open(path, flags, Mode::empty());
-                // The number may be another process's if the workload ended meanwhile.
-                Ok(fd.ok().filter(|_| store.alive(&name).unwrap_or(false)))
-            })
-            .await?;
-            if let Some(fd) = running {
-                return Ok(Root { fd, _lock: None });
-            }
-            let lock = self.engine.lock(&self.name).await?;
-            let (store, name, record) = (self.engine.store.clone(), self.name.clone(), self.record.clone());
-            let stopped = blocking(move || {
-                if store.alive(&name)? {
-                    return Ok(None); // started meanwhile
-                }
-                let place = store.run_dir(&name).join("root");
-                std::fs::create_dir_all(&place).doing(|| "make a mount point")?;
-                overlay::open_stopped(record.lower, store.dir(&name), place)
-                    .doing(|| "mount the stopped workload's root")
-                    .map(Some)
-            })
-            .await?;
-            if let Some(fd) = stopped {
-                return Ok(Root { fd, _lock: Some(lock) });
-            }
-        }
-        Err(Error::new(ErrorKind::Busy, "the workload is being started and stopped")
-            .with_context("workload", self.name.as_str()))
     }
 
     /// Whom files copied in belong to: the workload's user.
@@ -142,7 +96,7 @@ impl Connection for LocalConnection {
     }
 
     async fn copy_in(&self, request: CopyInRequest) -> Result<CopyReport> {
-        let root = self.root().await?;
+        let root = self.engine.root(&self.name).await?;
         let owner = self.file_owner(&root.fd)?;
         let stream = request.source.open()?;
         blocking(move || {
@@ -150,23 +104,25 @@ impl Connection for LocalConnection {
             if !request.archive {
                 options = options.with_owner(owner.0, owner.1);
             }
-            let Root { fd, _lock } = root;
+            // Held to the end: nobody starts a stopped workload under the copy.
+            let Root { fd, lock: _lock } = root;
             write_tree(fd, &request.dest, stream, options).context("path", request.dest.escape_ascii().to_string())
         })
         .await
     }
 
     async fn copy_out(&self, request: CopyOutRequest) -> Result<EntryStream> {
-        let root = self.root().await?;
+        let root = self.engine.root(&self.name).await?;
         blocking(move || {
-            let Root { fd, _lock } = root;
-            read_tree(fd, &request.path, request.follow)
+            let Root { fd, lock } = root;
+            // What is read is read while the stream is.
+            read_tree(fd, &request.path, request.follow).map(|stream| stream.holding(lock))
         })
         .await
     }
 
     async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>> {
-        let root = self.root().await?;
+        let root = self.engine.root(&self.name).await?;
         blocking(move || stat_in(&root.fd, &request.path, request.follow)).await
     }
 }

@@ -23,6 +23,7 @@ mod networking;
 mod overlay;
 mod own_files;
 mod readiness;
+mod root;
 mod runtime_spec;
 mod store;
 mod user;

@@ -2,6 +2,7 @@
 
 use crate::backend::{Engine, blocking};
 use crate::events;
+use crate::own_files;
 use crate::store::{Inside, Store};
 use async_trait::async_trait;
 use pod_core::{
@@ -11,6 +12,8 @@ use pod_core::{
     ProbeRequest, RemoveOutcome, Result, VerifyReport, VerifyRequest, WorkloadName,
 };
 use pod_net::{HostNet, HostNetConfig, Sandbox};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tokio::sync::OnceCell;
 
@@ -46,7 +49,9 @@ impl Net {
     /// The capabilities this machine's kernel has no means for.
     pub(crate) async fn lacking(&self) -> Result<Vec<Capability>> {
         let able = self.host().await?.capabilities();
-        Ok(Capability::ALL.iter().copied().filter(|c| c.path().starts_with("network.") && !able.has(*c)).collect())
+        // DNS servers are files here, and no business of the kernel's.
+        let networks = |c: &Capability| c.path().starts_with("network.") && *c != Capability::Dns;
+        Ok(Capability::ALL.iter().copied().filter(|c| networks(c) && !able.has(*c)).collect())
     }
 
     async fn host(&self) -> Result<&HostNet> {
@@ -79,24 +84,21 @@ impl Net {
         self.host().await?.restore(&sandbox(store, name)).await.map(drop)
     }
 
-    pub(crate) async fn forget(&self, store: &Store, name: &WorkloadName) -> Result<()> {
+    pub(crate) async fn forget(&self, name: &WorkloadName) -> Result<()> {
         if self.unused() {
             return Ok(());
         }
-        let _ = store;
         self.host().await?.forget(name).await
     }
 
-    pub(crate) async fn attachments_of(&self, store: &Store, name: &WorkloadName) -> Result<Vec<Attachment>> {
-        let _ = store;
+    pub(crate) async fn attachments_of(&self, name: &WorkloadName) -> Result<Vec<Attachment>> {
         if self.unused() {
             return Ok(Vec::new());
         }
         self.host().await?.attachments(&AttachmentFilter::default().with_workload(name.clone())).await
     }
 
-    pub(crate) async fn all_attachments(&self, store: &Store) -> Result<Vec<Attachment>> {
-        let _ = store;
+    pub(crate) async fn all_attachments(&self) -> Result<Vec<Attachment>> {
         if self.unused() {
             return Ok(Vec::new());
         }
@@ -137,6 +139,23 @@ impl LocalNetworking {
         blocking(move || store.enter()).await
     }
 
+    /// The DNS servers of a workload's attachments.
+    async fn servers(&self, name: &WorkloadName) -> Result<Vec<IpAddr>> {
+        let attachments = self.engine.net.attachments_of(name).await?;
+        Ok(attachments.into_iter().flat_map(|a| a.dns).collect())
+    }
+
+    /// Tells a workload its DNS servers if they are others than before. What it wrote itself stays as
+    /// long as they are the same.
+    async fn tell_servers(&self, name: &WorkloadName, before: &[IpAddr]) -> Result<()> {
+        let servers = self.servers(name).await?;
+        if servers == before {
+            return Ok(());
+        }
+        let root = self.engine.root(name).await?;
+        blocking(move || own_files::tell_servers(&root.fd, &servers)).await
+    }
+
     fn emit(&self, name: &WorkloadName, kind: EventKind) {
         events::emit(&self.engine.store.journal(), &Event::now(name.clone(), kind));
     }
@@ -174,18 +193,35 @@ impl Networking for LocalNetworking {
 
     async fn apply(&self, plan: NetworkPlan) -> Result<Applied> {
         let _inside = self.enter().await?;
+        let mut before = BTreeMap::new();
         for step in &plan.steps {
-            if let NetworkStep::Attach(request) = step {
-                self.existing(&request.workload).await?;
-            }
+            let name = match step {
+                NetworkStep::Attach(request) => &request.workload,
+                NetworkStep::Detach(attachment) => &attachment.workload,
+                _ => continue,
+            };
+            self.existing(name).await?;
+            before.insert(name, self.servers(name).await?);
         }
         let sandboxes = self.sandboxes()?;
-        self.engine.net.host().await?.apply(&sandboxes, &plan).await
+        let applied = self.engine.net.host().await?.apply(&sandboxes, &plan).await?;
+        for (name, servers) in before {
+            self.tell_servers(name, &servers).await?;
+        }
+        Ok(applied)
     }
 
     async fn attach(&self, request: AttachNetworkRequest) -> Result<Attachment> {
         self.existing(&request.workload).await?;
+        let before = self.servers(&request.workload).await?;
         let made = self.engine.net.attach(&self.engine.store, &request.workload, &request.attachment).await?;
+        if let Err(e) = self.tell_servers(&request.workload, &before).await {
+            let sandbox = sandbox(&self.engine.store, &request.workload);
+            return Err(match self.engine.net.host().await?.detach(&sandbox, &made.network).await {
+                Ok(_) => e,
+                Err(left) => e.with_context("left_behind", left.to_string()),
+            });
+        }
         if !self.engine.store.alive(&request.workload)? {
             self.engine.net.set_running(&request.workload, false).await?;
         }
@@ -197,8 +233,10 @@ impl Networking for LocalNetworking {
         if self.engine.net.unused() {
             return Ok(DetachOutcome::AlreadyDetached);
         }
+        let before = self.servers(&request.workload).await?;
         let outcome = self.engine.net.host().await?.detach(&sandbox, &request.network).await?;
         if outcome == DetachOutcome::Detached {
+            self.tell_servers(&request.workload, &before).await?;
             self.emit(&request.workload, EventKind::Detached(request.network));
         }
         Ok(outcome)

@@ -2,10 +2,12 @@
 //! written into the upper layer before the first start; afterwards only through the running root.
 
 use pod_core::{IoResultExt, Result, WorkloadSpec};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -51,8 +53,18 @@ fn hosts(name: &str, known: &BTreeMap<String, IpAddr>) -> String {
     text
 }
 
+/// Writes `/etc/resolv.conf` anew inside a workload's root; links in it lead nowhere else.
+pub(crate) fn tell_servers(root: &OwnedFd, servers: &[IpAddr]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, "etc/resolv.conf", flags, Mode::from_raw_mode(0o644), inside)
+        .map_err(io::Error::from)
+        .and_then(|fd| fs::File::from(fd).write_all(resolv_conf(servers).as_bytes()))
+        .doing(|| "write the workload's /etc/resolv.conf")
+}
+
 /// The text of a resolv.conf with these servers; at most three count (resolv.conf(5)).
-pub(crate) fn resolv_conf(servers: &[IpAddr]) -> String {
+fn resolv_conf(servers: &[IpAddr]) -> String {
     servers.iter().map(|s| format!("nameserver {s}\n")).collect()
 }
 

@@ -1,7 +1,8 @@
 //! The contract suite on the embedded engine.
 
-use pod_core::{BackendUri, Registry};
+use pod_core::{BackendUri, Capability, Registry};
 use pod_testkit::Target;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     let mut registry = Registry::new();
     pod_local::register(&mut registry);
     let uri = BackendUri::new("local").expect("a scheme").with_option("root", root.path().display().to_string());
+    says_what_it_can(&registry, &uri);
     let target = Target::new("local", registry, uri).with_jobs(4).with_scale(4.0);
     let code = pod_testkit::run(target);
     let left = std::fs::read_dir(root.path()).map_or(0, Iterator::count);
@@ -19,4 +21,23 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     code
+}
+
+/// What the engine says it can do is what is committed, but for what the machine's kernel may lack.
+fn says_what_it_can(registry: &Registry, uri: &BackendUri) {
+    let varying = [
+        Capability::VlanTrunk,
+        Capability::Uplink,
+        Capability::Ipv6,
+        Capability::Isolate,
+        Capability::LimitCpu,
+        Capability::LimitMemory,
+        Capability::LimitPids,
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let backend = runtime.block_on(registry.connect(uri)).expect("the engine");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capabilities.json");
+    if let Err(e) = pod_testkit::golden::check_on_any(&*backend, &varying, &path) {
+        panic!("{e}");
+    }
 }

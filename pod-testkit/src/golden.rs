@@ -1,7 +1,7 @@
 //! Committed lists of what backends can do.
 
 use crate::{Failure, Outcome};
-use pod_core::Backend;
+use pod_core::{Backend, Capability};
 use std::path::Path;
 
 /// When this environment variable is `1`, [`check`] writes the file instead of comparing it.
@@ -12,8 +12,17 @@ pub const BLESS: &str = "POD_BLESS";
 /// # Errors
 /// What differs, one line for each capability; a file that can't be read or, with [`BLESS`], written.
 pub fn check(backend: &dyn Backend, path: &Path) -> Outcome {
+    check_on_any(backend, &[], path)
+}
+
+/// As [`check`], taking the capabilities that depend on the machine, `varying`, for there.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_on_any(backend: &dyn Backend, varying: &[Capability], path: &Path) -> Outcome {
     let about = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()));
-    let mut text = serde_json::to_string_pretty(&backend.capabilities()).map_err(|e| about(&e))?;
+    let capabilities = varying.iter().fold(backend.capabilities(), |all, c| all.with(*c));
+    let mut text = serde_json::to_string_pretty(&capabilities).map_err(|e| about(&e))?;
     text.push('\n');
     if std::env::var_os(BLESS).is_some_and(|v| v == "1") {
         return std::fs::write(path, text).map_err(|e| about(&e));

@@ -6,6 +6,6 @@ use std::path::Path;
 
 #[test]
 fn the_backend_in_memory() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/mem.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mem.capabilities.json");
     golden::check(&MemBackend::new(), &path).expect("the capabilities are as committed");
 }

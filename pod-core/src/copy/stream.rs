@@ -3,6 +3,7 @@
 use super::transfer::{CopyProgress, ProgressHook};
 use super::{Chunk, Item};
 use crate::{Error, ErrorKind, Result};
+use std::any::Any;
 use tokio::sync::mpsc;
 
 /// Messages under way at once.
@@ -31,6 +32,7 @@ pub struct EntryStream {
     batch: std::vec::IntoIter<Item>,
     finished: bool,
     watched: Option<(ProgressHook, CopyProgress)>,
+    held: Option<Box<dyn Any + Send>>,
 }
 
 /// The sending end of a copy. The copy is complete only when [`EntrySink::finish`] was called: a sink
@@ -48,7 +50,7 @@ impl EntryStream {
         let (tx, rx) = mpsc::channel(DEPTH);
         (
             EntrySink { messages: tx },
-            Self { messages: rx, batch: Vec::new().into_iter(), finished: false, watched: None },
+            Self { messages: rx, batch: Vec::new().into_iter(), finished: false, watched: None, held: None },
         )
     }
 
@@ -56,6 +58,13 @@ impl EntryStream {
     #[must_use]
     pub fn with_progress(mut self, hook: ProgressHook) -> Self {
         self.watched = Some((hook, CopyProgress::default()));
+        self
+    }
+
+    /// Keeps something, such as a lock on what is read, until the stream is dropped.
+    #[must_use]
+    pub fn holding(mut self, what: impl Send + 'static) -> Self {
+        self.held = Some(Box::new(what));
         self
     }
 
