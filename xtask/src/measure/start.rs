@@ -17,12 +17,14 @@ pub(crate) fn start(world: &World, runs: usize) -> Result<Vec<Row>, Error> {
         wait(world.backend.create(CreateRequest::new(spec).with_start()))?;
         let took = begun.elapsed();
         wait(world.remove(&name))?;
+        settle();
         Ok(took)
     };
     let command = |run| {
         let name = format!("command-{run}");
         let took = call(world.pod().args(["run", "--name", &name, "--image", &image, "--", "sleep", "1000"]))?;
         wait(world.remove(&name))?;
+        settle();
         Ok(took)
     };
     let peer = |peer: &'static str| {
@@ -30,12 +32,15 @@ pub(crate) fn start(world: &World, runs: usize) -> Result<Vec<Row>, Error> {
             let name = format!("start-{run}");
             let took = world.run_peer(peer, &name)?;
             world.remove_peer(peer, &name)?;
+            settle();
             Ok(took)
         }
     };
     let floor = |_| {
         let namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--root"];
-        call(Command::new("unshare").args(namespaces).arg(world.root()).arg("true"))
+        let took = call(Command::new("unshare").args(namespaces).arg(world.root()).arg("true"))?;
+        settle();
+        Ok(took)
     };
     let [own, line, runc, crun, floor] = alternate(
         runs,
@@ -47,4 +52,10 @@ pub(crate) fn start(world: &World, runs: usize) -> Result<Vec<Row>, Error> {
         Row { what: "start from the library", own, peers: peers.clone(), floor, target: Target::Ratio(0.6) },
         Row { what: "`pod run -- sleep 1000`", own: line, peers, floor, target: Target::Ratio(0.9) },
     ])
+}
+
+/// The kernel takes namespaces down in the background, and lets nobody make one meanwhile: each
+/// contestant would pay for the one before it.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(100));
 }
