@@ -1,0 +1,1 @@
+//! Kubernetes for POD: pods run, reached, and wired to networks.
