@@ -14,7 +14,10 @@ use pod::{
 };
 use std::hash::{BuildHasher, Hasher};
 
-/// How long an image's own command is watched.
+/// How long a creation that was given up may take to be taken back.
+const A_WHILE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How long an image's own command is watched, and a creation that was cut short is waited for.
 const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
@@ -28,10 +31,17 @@ pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
     }
     let spec = spec(&args, target.name.clone())?;
     let mut controls = Controls::new(false)?;
-    let create = target.backend.create(CreateRequest::new(spec).with_start());
-    let workload = match controls.unless_ended(create).await {
-        Ok(Ok(workload)) => workload,
-        Ok(Err(signal)) => return Ok(Exit::of_signal(signal.get())),
+    let begun = jiff::Timestamp::now();
+    let mut create = target.backend.create(CreateRequest::new(spec).with_start());
+    let made = tokio::select! {
+        made = &mut create => made,
+        signal = controls.end() => {
+            take_back(context, &target, create, begun).await;
+            return Ok(Exit::of_signal(signal.get()));
+        }
+    };
+    let workload = match made {
+        Ok(workload) => workload,
         Err(e) if e.kind() == ErrorKind::AlreadyExists && e.hint().is_none() => {
             return Err(e.with_hint("choose another --name, or remove it with `pod rm -f`"));
         }
@@ -40,19 +50,48 @@ pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
     if stays {
         return stay(context, &args, &target).await;
     }
-    let workload = match controls.unless_ended(running(&target, workload)).await? {
+    let ready = async { settled(&args, &target, running(&target, workload).await?).await };
+    let workload = match controls.unless_ended(ready).await? {
         Ok(workload) => workload,
-        Err(signal) => return Ok(Exit::of_signal(signal.get())),
-    };
-    let workload = match controls.unless_ended(settled(&args, &target, workload)).await? {
-        Ok(workload) => workload,
-        Err(signal) => return Ok(Exit::of_signal(signal.get())),
+        Err(signal) => {
+            // Its name was not printed yet: nobody knows of it.
+            target.backend.remove(RemoveRequest::new(target.name.clone()).with_force(true)).await?;
+            return Ok(Exit::of_signal(signal.get()));
+        }
     };
     for note in &workload.notes {
         context.say(note);
     }
     context.print(&Made(WorkloadView::new(&target.backend.info().uri, &workload)))?;
     Ok(Exit::OK)
+}
+
+/// Leaves nothing of a creation that a signal cut short: one that is nearly done is let be done, and
+/// removed; one that takes longer is given up, and the backend takes it back while this process lives.
+async fn take_back(
+    context: &Context,
+    target: &Target,
+    mut create: impl Future<Output = Result<Workload>> + Unpin,
+    begun: jiff::Timestamp,
+) {
+    let cleaning = async {
+        match tokio::time::timeout(A_MOMENT, &mut create).await {
+            Ok(Ok(made)) => {
+                let request = RemoveRequest::new(made.spec.name).with_force(true);
+                return target.backend.remove(request).await.map(drop);
+            }
+            Ok(Err(_)) => return Ok(()), // it failed, and left nothing
+            Err(_) => drop(create),
+        }
+        // One that was there before is another's.
+        while target.backend.inspect(&target.name).await.is_ok_and(|w| w.created >= begun) {
+            tokio::time::sleep(A_MOMENT / 10).await;
+        }
+        Ok(())
+    };
+    if !matches!(tokio::time::timeout(A_WHILE, cleaning).await, Ok(Ok(()))) {
+        context.say(&format!("{name} may be left: `pod rm -f {name}` removes it", name = target.name));
+    }
 }
 
 /// The workload that was made; for people, its name.

@@ -137,6 +137,24 @@ fn an_interrupt_ends_the_program_and_all_it_started() {
     }
 }
 
+#[test]
+fn an_interrupted_run_leaves_no_workload() {
+    let engine = Engine::new();
+    for wait in [0, 2, 5, 10, 20, 40, 80] {
+        let child = engine.start(["run", "--name", "cut", "--", "sleep", "5151"]);
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        // It may have ended already.
+        let _ = kill_process(pid(&child), Signal::INT);
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        let left = engine.run(["ps", "-a", "-o", "name"]);
+        match ran.code {
+            0 => assert_eq!(left.out, "cut\n", "after {wait} ms: {}", left.err),
+            _ => assert_eq!(left.out, "", "after {wait} ms, exit code {}: {}", ran.code, ran.err),
+        }
+        engine.run(["rm", "-f", "cut"]);
+    }
+}
+
 /// A terminal of the test's own.
 fn terminal() -> (OwnedFd, OwnedFd) {
     let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
