@@ -51,7 +51,7 @@ pub struct Registry {
 }
 
 /// Schemes of backends that exist, each with the feature of `pod-sdk` that brings it.
-const KNOWN: &[(&str, &str)] = &[("local", "local")];
+const KNOWN: &[(&str, &str)] = &[("k8s", "k8s"), ("local", "local")];
 
 impl Registry {
     /// A registry with no scheme.
@@ -123,7 +123,8 @@ impl Registry {
                 return Err(Error::new(ErrorKind::ConfigInvalid, "a named backend takes only a workload's name")
                     .with_context("address", text));
             }
-            let sep = if base.path().is_empty() || rest.is_empty() { "" } else { "/" };
+            let joined = base.path().is_empty() || base.path().ends_with('/') || rest.is_empty();
+            let sep = if joined { "" } else { "/" };
             let whole = format!("{}{sep}{rest}", base.path());
             return self.factory(base.scheme())?.split(base.clone().with_path(whole));
         }

@@ -14,6 +14,7 @@ use std::str::FromStr;
 const ENCODED: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
 const ENCODED_AUTHORITY: &AsciiSet = &ENCODED.add(b'/');
+const ENCODED_USER: &AsciiSet = &ENCODED_AUTHORITY.add(b':').add(b'@');
 const ENCODED_QUERY: &AsciiSet = &ENCODED.add(b'&').add(b'=').add(b'+');
 
 /// The address of a backend: scheme, authority, path and options.
@@ -183,7 +184,9 @@ impl fmt::Display for BackendUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.scheme)?;
         if let Some(a) = &self.authority {
-            write!(f, "//{}", utf8_percent_encode(a, ENCODED_AUTHORITY))?;
+            // A ':' before an '@' would read as a password.
+            let set = if self.user().is_some_and(|u| u.contains(':')) { ENCODED_USER } else { ENCODED_AUTHORITY };
+            write!(f, "//{}", utf8_percent_encode(a, set))?;
             if !self.path.is_empty() {
                 f.write_str("/")?;
             }
@@ -243,6 +246,7 @@ mod tests {
             "local:web",
             "docker://host:2376/web",
             "k8s://arn%3Aaws%2Fcluster/ns/pod/c",
+            "k8s://a%3Ab%40c/ns/pod",
             "vsphere://me@corp.local@vcenter:8443/DC/vm/a%20b",
             "ssh://root@10.0.0.1:22",
             "local:web?root=/tmp/x",

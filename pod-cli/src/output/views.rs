@@ -189,7 +189,7 @@ impl WorkloadView {
 /// The address of the workload `name` on `backend`.
 pub(crate) fn address_of(backend: &BackendUri, name: &str) -> String {
     let path = match backend.path() {
-        "" => name.to_owned(),
+        base if base.is_empty() || base.ends_with('/') => format!("{base}{name}"),
         base => format!("{base}/{name}"),
     };
     backend.clone().with_path(path).to_string()
