@@ -71,6 +71,7 @@ capabilities! {
         ExecEnv "env" "The program's environment can be added to.";
         ExecSignalStatus "signal_status" "Death by a signal is told from an exit code of 128+n.";
         ExecBytes "bytes" "Arguments and environment may hold bytes that are no UTF-8.";
+        ExecForward "forward" "TCP ports of the workload's own loopback can be connected to.";
     }
     "copy" {
         CopyIn "in" "Files and trees can be copied in.";

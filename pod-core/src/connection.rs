@@ -5,7 +5,9 @@ use crate::workload::check_env;
 use crate::{Capability, Error, Output, Process, Requires, Result, TtySize, WorkloadName};
 use async_trait::async_trait;
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A program to run in a workload: an argv, never a shell string.
 ///
@@ -132,6 +134,47 @@ impl Requires for ExecRequest {
     }
 }
 
+/// A stream of bytes both ways. Shutting down its writing half leaves the other one open.
+pub trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send + ?Sized> Duplex for T {}
+
+/// A connection to a port of a workload.
+pub type BoxDuplex = Pin<Box<dyn Duplex>>;
+
+/// Asks for a connection to a TCP port of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwardRequest {
+    /// The port, 1 to 65535, on the workload's own loopback.
+    pub port: u16,
+}
+
+impl ForwardRequest {
+    /// Connects to this port.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self { port }
+    }
+
+    /// Checks the port.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for port 0.
+    pub fn validate(&self) -> Result<()> {
+        if self.port == 0 {
+            return Err(Error::invalid("a port is a number from 1 to 65535").with_context("port", "0"));
+        }
+        Ok(())
+    }
+}
+
+impl Requires for ForwardRequest {
+    fn requires(&self) -> Vec<Capability> {
+        vec![Capability::ExecForward]
+    }
+}
+
 /// A way into one workload. It stays valid until the workload is removed; while the workload is
 /// stopped, `exec` gives [`ErrorKind::WrongState`](crate::ErrorKind::WrongState).
 #[async_trait]
@@ -171,6 +214,17 @@ pub trait Connection: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As the platform says; absence is no error.
     async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>>;
+
+    /// Opens one TCP connection to a port on the workload's own loopback, as a program in it would that
+    /// connects to `localhost`. Twice in a row opens two. Shutting down the writing half tells the
+    /// program end-of-file while what it sends can still be read, where the platform carries that;
+    /// dropping the stream closes the connection. Needs `exec.forward`.
+    ///
+    /// # Errors
+    /// `WrongState` when the workload does not run; `NotFound` when it is gone; `Unavailable` when
+    /// nothing listens at the port. A platform that learns that later gives the error when the stream is
+    /// read ([`ConnectionRefused`](std::io::ErrorKind::ConnectionRefused)), never end-of-file.
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex>;
 }
 
 /// Shorter ways to do common things over any [`Connection`].
@@ -205,5 +259,6 @@ mod tests {
         let r = ExecRequest::new([vec![0xff_u8]]).with_stdin();
         assert!(r.requires().contains(&Capability::ExecBytes));
         assert!(r.requires().contains(&Capability::ExecStdin));
+        assert!(ForwardRequest::new(0).validate().is_err() && ForwardRequest::new(1).validate().is_ok());
     }
 }

@@ -46,7 +46,7 @@ pub use backend::{
 };
 pub use capabilities::{Capabilities, Capability, Requires};
 pub use config::Config;
-pub use connection::{Connection, ConnectionExt, ExecRequest, RUN_OUTPUT_LIMIT};
+pub use connection::{BoxDuplex, Connection, ConnectionExt, Duplex, ExecRequest, ForwardRequest, RUN_OUTPUT_LIMIT};
 pub use error::{Error, ErrorKind, IoResultExt, Result, ResultExt, Retry};
 pub use link::{MacAddr, VlanId, Vni};
 pub use names::{IfName, NetworkName, TopologyName, WorkloadName};

@@ -10,7 +10,7 @@ use pod_core::copy::{
     CopyInRequest, CopyOptions, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, EntryStream, FileStat,
     StatRequest, between, download, download_tar, upload, upload_tar,
 };
-use pod_core::{Connection, Error, ErrorKind, ExecRequest, Process, Result, WorkloadName};
+use pod_core::{BoxDuplex, Connection, Error, ErrorKind, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,10 @@ impl Connection for Folder {
     async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>> {
         stat_in(&open_dir(&self.root), &request.path, request.follow)
     }
+
+    async fn forward(&self, _: ForwardRequest) -> Result<BoxDuplex> {
+        Err(Error::unsupported("a folder has no ports"))
+    }
 }
 
 /// A far end that sends what it likes.
@@ -84,6 +88,10 @@ impl Connection for Hostile {
 
     async fn stat(&self, _: StatRequest) -> Result<Option<FileStat>> {
         Ok(Some(FileStat::new(pod_core::copy::FileType::Dir, 0)))
+    }
+
+    async fn forward(&self, _: ForwardRequest) -> Result<BoxDuplex> {
+        Err(Error::unsupported("it has no ports"))
     }
 }
 

@@ -9,11 +9,15 @@ use crate::wire::Program;
 use async_trait::async_trait;
 use pod_core::copy::tree::{WriteOptions, read_tree, stat_in, write_tree};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use pod_core::{Connection, Error, ErrorKind, ExecRequest, Process, Result, ResultExt, WorkloadName};
+use pod_core::{
+    BoxDuplex, Connection, Error, ErrorKind, ExecRequest, ForwardRequest, IoResultExt, Process, Result, ResultExt,
+    WorkloadName,
+};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use tokio::net::TcpStream;
 
 /// A way into one local workload.
 #[derive(Debug)]
@@ -124,5 +128,21 @@ impl Connection for LocalConnection {
     async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>> {
         let root = self.engine.root(&self.name).await?;
         blocking(move || stat_in(&root.fd, &request.path, request.follow)).await
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {
+        request.validate()?;
+        let store = self.engine.store.clone();
+        let name = self.name.clone();
+        let stream = blocking(move || {
+            if !store.workload(&name)?.state.is_running() {
+                return Err(Error::new(ErrorKind::WrongState, "the workload does not run")
+                    .with_context("workload", name.as_str())
+                    .with_hint(format!("start it: `pod start {name}`")));
+            }
+            pod_net::netns::connect_loopback(&store.netns(&name), request.port).context("workload", name.as_str())
+        })
+        .await?;
+        Ok(Box::pin(TcpStream::from_std(stream).doing(|| "take the connection")?))
     }
 }

@@ -10,8 +10,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::thread::LinkNameSpaceType;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `NSFS_MAGIC` of `linux/magic.h`: the file system of namespace files.
 const NSFS_MAGIC: u64 = 0x6e73_6673;
@@ -97,6 +99,36 @@ pub fn remove(path: &Path) -> Result<RemoveOutcome> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(RemoveOutcome::AlreadyAbsent),
         Err(e) => Err(at(Error::io("remove the namespace's mount point", e))),
     }
+}
+
+/// Connects to a TCP port on the loopback of the namespace at `path`: of IPv4, else of IPv6. The stream
+/// is non-blocking. Blocks shortly: loopback answers at once.
+///
+/// # Errors
+/// `WrongState` when there is no namespace; `Unavailable` when nothing listens; `PermissionDenied`
+/// without `CAP_SYS_ADMIN`.
+pub fn connect_loopback(path: &Path, port: u16) -> Result<TcpStream> {
+    let at = |e: Error| e.with_operation("forward").with_context("port", port.to_string());
+    let Some(netns) = Netns::open(path).map_err(at)? else {
+        return Err(at(Error::new(ErrorKind::WrongState, "the workload has no network namespace")
+            .with_context("path", path.display().to_string())));
+    };
+    let stream = netns.run(|| {
+        let wait = Duration::from_secs(5);
+        let to = |ip: IpAddr| TcpStream::connect_timeout(&SocketAddr::new(ip, port), wait);
+        let stream = to(Ipv4Addr::LOCALHOST.into()).or_else(|first| {
+            // Where there is no IPv6, its error says nothing of the port.
+            to(Ipv6Addr::LOCALHOST.into()).map_err(|_| first)
+        });
+        match stream {
+            Ok(stream) => stream.set_nonblocking(true).map(|()| stream).doing(|| "set up the connection"),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Err(Error::new(ErrorKind::Unavailable, "nothing listens at the port").with_source(e))
+            }
+            Err(e) => Err(Error::io("connect to the port", e)),
+        }
+    });
+    stream.map_err(at)
 }
 
 /// Whether a namespace is mounted at `path`.

@@ -2,12 +2,12 @@
 
 use crate::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
 use crate::{
-    Applied, AttachNetworkRequest, AttachRequest, Attachment, AttachmentFilter, Backend, BackendInfo, Capabilities,
-    Capability, Connection, CreateNetworkOutcome, CreateRequest, DetachOutcome, DetachRequest, Error, EventStream,
-    EventsRequest, ExecRequest, Filter, IsolateRequest, LogStreamOf, LogsRequest, Network, NetworkIntent, NetworkName,
-    NetworkPlan, NetworkSpec, NetworkStep, Networking, PolicyReport, PolicySpec, ProbeOutcome, ProbeRequest, Process,
-    RemoveOutcome, RemoveRequest, Requires, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, VerifyReport,
-    VerifyRequest, Workload, WorkloadName,
+    Applied, AttachNetworkRequest, AttachRequest, Attachment, AttachmentFilter, Backend, BackendInfo, BoxDuplex,
+    Capabilities, Capability, Connection, CreateNetworkOutcome, CreateRequest, DetachOutcome, DetachRequest, Error,
+    EventStream, EventsRequest, ExecRequest, Filter, ForwardRequest, IsolateRequest, LogStreamOf, LogsRequest, Network,
+    NetworkIntent, NetworkName, NetworkPlan, NetworkSpec, NetworkStep, Networking, PolicyReport, PolicySpec,
+    ProbeOutcome, ProbeRequest, Process, RemoveOutcome, RemoveRequest, Requires, Result, StartOutcome, StartRequest,
+    StopOutcome, StopRequest, VerifyReport, VerifyRequest, Workload, WorkloadName,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -163,6 +163,12 @@ impl Connection for Check<dyn Connection> {
         self.gate.name("stat", absolute(&request.path))?;
         self.gate.allow_all("stat", &[Capability::CopyOut])?;
         self.gate.name("stat", self.inner.stat(request).await)
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {
+        self.gate.name("forward", request.validate())?;
+        self.gate.allow("forward", &request)?;
+        self.gate.name("forward", self.inner.forward(request).await)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
 use crate::{
-    Applied, AttachNetworkRequest, AttachRequest, Attachment, AttachmentFilter, Backend, BackendInfo, Capabilities,
-    Connection, CreateNetworkOutcome, CreateRequest, DetachOutcome, DetachRequest, EventStream, EventsRequest,
-    ExecRequest, Filter, IsolateRequest, LogStreamOf, LogsRequest, Network, NetworkIntent, NetworkName, NetworkPlan,
-    NetworkSpec, Networking, PolicyReport, PolicySpec, ProbeOutcome, ProbeRequest, Process, RemoveOutcome,
-    RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, VerifyReport, VerifyRequest, Workload,
-    WorkloadName,
+    Applied, AttachNetworkRequest, AttachRequest, Attachment, AttachmentFilter, Backend, BackendInfo, BoxDuplex,
+    Capabilities, Connection, CreateNetworkOutcome, CreateRequest, DetachOutcome, DetachRequest, EventStream,
+    EventsRequest, ExecRequest, Filter, ForwardRequest, IsolateRequest, LogStreamOf, LogsRequest, Network,
+    NetworkIntent, NetworkName, NetworkPlan, NetworkSpec, Networking, PolicyReport, PolicySpec, ProbeOutcome,
+    ProbeRequest, Process, RemoveOutcome, RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest,
+    VerifyReport, VerifyRequest, Workload, WorkloadName,
 };
 use async_trait::async_trait;
 use std::fmt::Debug;
@@ -175,6 +175,10 @@ impl<A: Around> Connection for Wrapped<A, dyn Connection> {
 
     async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>> {
         self.read("stat", || self.inner.stat(request.clone())).await
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {
+        self.once("forward", Change, self.inner.forward(request)).await
     }
 }
 

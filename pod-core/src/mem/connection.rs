@@ -5,7 +5,7 @@ use super::copying;
 use super::fs::{Cred, FsError, ROOT};
 use super::machine::Machine;
 use crate::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use crate::{Capabilities, Connection, ExecRequest, Process, Result, WorkloadName};
+use crate::{BoxDuplex, Capabilities, Connection, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -52,5 +52,10 @@ impl Connection for MemConnection {
             Err(FsError::NotFound | FsError::NotDir) => Ok(None),
             Err(e) => Err(e.at("read the status", &request.path)),
         }
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {
+        self.shared.travel().await;
+        self.machine.forward(request)
     }
 }

@@ -5,6 +5,7 @@ use super::image::MemImage;
 use super::output::CommandOutput;
 use super::pipe::{ClosingWriter, PipeWriter, pipe};
 use super::plane::Port;
+use super::ports::Listeners;
 use super::process::{AttachDriver, CpuShare, Env, ExecDriver, Launch, Proc, launch};
 use super::procfs;
 use super::program::{Programs, find_user};
@@ -39,6 +40,7 @@ pub(super) struct Machine {
     pub(super) memory: AtomicU64,
     image: MemImage,
     ports: Mutex<Vec<Port>>,
+    pub(super) listeners: Listeners,
     state: Mutex<MachineState>,
     /// Counts ends of processes; who waits for an end waits on it.
     ended: watch::Sender<u64>,
@@ -83,6 +85,7 @@ impl Machine {
             memory: AtomicU64::new(0),
             image,
             ports: Mutex::default(),
+            listeners: Listeners::default(),
             state: Mutex::new(MachineState {
                 workload,
                 procs: BTreeMap::new(),
@@ -457,6 +460,18 @@ impl Machine {
     /// Marks the workload as removed; `false` when it was before.
     pub(super) fn mark_removed(&self) -> bool {
         !std::mem::replace(&mut self.lock().removed, true)
+    }
+
+    /// Fails unless the workload runs.
+    pub(super) fn running(&self) -> Result<()> {
+        let state = self.lock();
+        if state.removed {
+            return Err(self.gone());
+        }
+        if !state.workload.state.is_running() || state.closing {
+            return Err(self.not_running(&state.workload.state));
+        }
+        Ok(())
     }
 
     /// Starts a program beside the command.

@@ -57,6 +57,7 @@ mod network;
 mod output;
 mod pipe;
 mod plane;
+mod ports;
 mod process;
 mod procfs;
 mod program;

@@ -2,8 +2,8 @@
 
 use crate::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
 use crate::{
-    Connection, Error, ErrorKind, ExecRequest, ExitStatus, Output, Process, ProcessDriver, Result, Signal, Streams,
-    TtySize, WorkloadName,
+    BoxDuplex, Connection, Error, ErrorKind, ExecRequest, ExitStatus, ForwardRequest, Output, Process, ProcessDriver,
+    Result, Signal, Streams, TtySize, WorkloadName,
 };
 use async_trait::async_trait;
 use std::ffi::OsStr;
@@ -95,6 +95,10 @@ impl Connection for Local {
     async fn stat(&self, _: StatRequest) -> Result<Option<FileStat>> {
         Err(Error::unsupported("no copy"))
     }
+
+    async fn forward(&self, _: ForwardRequest) -> Result<BoxDuplex> {
+        Err(Error::unsupported("no forward"))
+    }
 }
 
 /// Answers each request by a function, and runs nothing.
@@ -151,5 +155,9 @@ impl<F: Fn(&ExecRequest) -> Result<Output> + Send + Sync + 'static> Connection f
 
     async fn stat(&self, _: StatRequest) -> Result<Option<FileStat>> {
         Err(Error::unsupported("no copy"))
+    }
+
+    async fn forward(&self, _: ForwardRequest) -> Result<BoxDuplex> {
+        Err(Error::unsupported("no forward"))
     }
 }

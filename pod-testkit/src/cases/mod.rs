@@ -8,6 +8,7 @@ mod cross;
 mod exec;
 mod exec_control;
 mod exec_streams;
+mod forward;
 mod lifecycle;
 mod limits;
 mod logs;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         exec::CASES,
         exec_streams::CASES,
         exec_control::CASES,
+        forward::CASES,
         copy_files::CASES,
         copy_trees::CASES,
         copy_safety::CASES,

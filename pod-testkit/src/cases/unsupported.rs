@@ -7,8 +7,8 @@ use crate::{Case, Failure, Lab, Outcome};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopySource, Verify};
 use pod_core::{
     AttachMode, AttachNetworkRequest, AttachRequest, AttachmentSpec, Capability, CreateRequest, Error, ErrorKind,
-    EventsRequest, ExecRequest, IsolateRequest, Limits, LogsRequest, NetworkIntent, NetworkSpec, PolicySpec,
-    ProbeRequest, Result, Route, Signal, StartRequest, TtySize, VerifyRequest, WorkloadSpec,
+    EventsRequest, ExecRequest, ForwardRequest, IsolateRequest, Limits, LogsRequest, NetworkIntent, NetworkSpec,
+    PolicySpec, ProbeRequest, Result, Route, Signal, StartRequest, TtySize, VerifyRequest, WorkloadSpec,
 };
 use std::fmt::Debug;
 
@@ -58,6 +58,7 @@ asks! {
     ExecResize "exec.resize" [Create, StartStop, Exec, ExecTty] resize;
     ExecSignal "exec.signal" [Create, StartStop, Exec] signal;
     ExecKill "exec.kill" [Create, StartStop, Exec] kill;
+    ExecForward "exec.forward" [Create, StartStop] forward;
     CopyIn "copy.in" [Create, StartStop] copy_in(|r| r);
     CopyOut "copy.out" [Create, StartStop] copy_out;
     CopyOwners "copy.owners" [Create, StartStop, CopyIn] copy_in(|r| r.with_archive(true));
@@ -144,6 +145,11 @@ async fn kill(lab: &Lab) -> Result<Answer, Failure> {
     let (_, connection) = lab.running().await?;
     let process = connection.exec(ExecRequest::new(["sleep", "5"])).await?;
     Ok(answer(process.kill().await))
+}
+
+async fn forward(lab: &Lab) -> Result<Answer, Failure> {
+    let (_, connection) = lab.running().await?;
+    Ok(answer(connection.forward(ForwardRequest::new(7400)).await.map(|_| "a stream")))
 }
 
 async fn copy_in(lab: &Lab, change: fn(CopyInRequest) -> CopyInRequest) -> Result<Answer, Failure> {

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use pod_core::copy::{
     CopyInRequest, CopyOutRequest, CopyReport, CopySource, EntryStream, FileStat, FileType, StatRequest, Verify,
 };
-use pod_core::{Backend, Connection, Error, ErrorKind, ExecRequest, Process, Result, TtySize, WorkloadName};
+use pod_core::{
+    Backend, BoxDuplex, Connection, Error, ErrorKind, ExecRequest, ForwardRequest, Process, Result, TtySize,
+    WorkloadName,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -178,6 +181,17 @@ impl Connection for FaultyConnection {
             }
             stat
         }))
+    }
+
+    async fn forward(&self, mut request: ForwardRequest) -> Result<BoxDuplex> {
+        if self.fault == Fault::Unchecked {
+            request.port = request.port.max(1);
+        }
+        if self.fault == Fault::ForwardDead {
+            // Whatever is sent is lost, and there is nothing to read.
+            return Ok(Box::pin(tokio::io::join(tokio::io::empty(), tokio::io::sink())));
+        }
+        self.spoil(self.inner.forward(request).await)
     }
 }
 

@@ -290,6 +290,12 @@ faults! {
     DetachKills breaks ["attach::letting_go_leaves_it_running", "exec::a_detached_program_goes_on"];
     /// Programs run one at a time.
     ExecSerial breaks ["exec::sixteen_at_once"];
+    /// A connection to a port swallows what is sent and ends.
+    ForwardDead breaks [
+        "forward::a_port_is_reached",
+        "forward::nothing_that_listens_is_an_error",
+        "forward::a_stopped_workload_is_refused",
+    ];
     /// A copy in writes nothing.
     CopyInLost breaks ["copy::a_file_arrives", "copy::a_file_replaces_a_file"];
     /// A copy out changes a byte.
@@ -504,6 +510,7 @@ faults! {
     Unchecked breaks [
         "lifecycle::a_bad_spec_is_refused",
         "exec::nonsense_is_refused",
+        "forward::port_0_is_refused",
         "copy::paths_are_absolute",
         "network::a_bad_network_is_refused",
         "os::files_are_written_and_read",

@@ -6,16 +6,52 @@ use crate::copy::FileType;
 use crate::mem::fs::{Fs, FsError, Node, NodeKind};
 use crate::mem::procfs;
 use crate::mem::program::{ProgramContext, Programs, find_user};
+use tokio::io::AsyncWriteExt;
 
 pub(super) fn register(programs: &Programs) {
     add(programs, "ip", ip);
     add(programs, "stat", stat);
     add(programs, "mktemp", mktemp);
     add(programs, "chown", chown);
+    add(programs, "nc", nc);
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `nc -l -p PORT`: takes one connection, sends it its stdin and prints what comes, until the other side
+/// closes.
+async fn nc(mut cx: ProgramContext) -> ExitStatus {
+    let (flags, operands) = match options(&cx.argv()[1..], "l", "p") {
+        Ok(parsed) => parsed,
+        Err(why) => return cx.fail(1, why).await,
+    };
+    let port = flags.iter().find(|(c, _)| *c == 'p').and_then(|(_, v)| text(v).parse::<u16>().ok());
+    let (Some(port), true, []) = (port, flags.iter().any(|(c, _)| *c == 'l'), operands.as_slice()) else {
+        return cx.fail(1, "this simulated program only knows -l -p PORT").await;
+    };
+    let Some(mut listener) = cx.machine.listeners.listen(port) else {
+        return cx.fail(1, "bind: Address already in use").await;
+    };
+    let Some(stream) = listener.recv().await else { return cx.fail(1, "accept: failed").await };
+    drop(listener);
+    let (mut from, mut to) = tokio::io::split(stream);
+    let mut stdin = cx.stdin.clone();
+    let send = async {
+        let done = tokio::io::copy(&mut stdin, &mut to).await;
+        // The other side sees end-of-file, and may go on sending.
+        let _ = to.shutdown().await;
+        if done.is_ok() { std::future::pending().await } else { done }
+    };
+    let done = tokio::select! {
+        done = tokio::io::copy(&mut from, &mut cx.stdout) => done,
+        done = send => done,
+    };
+    match done {
+        Ok(_) => OK,
+        Err(e) => cx.fail(1, e).await,
+    }
 }
 
 /// `ip [-j] [-d] [-4 | -6] address show`, `ip [-j] [-4 | -6] route show`, `ip -V`
