@@ -25,6 +25,23 @@ pub(crate) const SYSTEM: &[Tool] = &[
     tool("busybox", "busybox-static"),
 ];
 
+/// What a lab is made of, beside the programs it builds.
+pub(crate) const LAB: &[Tool] = &[
+    tool("unshare", "util-linux"),
+    tool("nsenter", "util-linux"),
+    tool("setsid", "util-linux"),
+    tool("ip", "iproute2"),
+    tool("iptables", "iptables"),
+    tool("busybox", "busybox-static"),
+    tool("openssl", "openssl"),
+    tool("etcd", "etcd-server"),
+    tool("containerd", "containerd"),
+    tool("ctr", "containerd"),
+    tool("runc", "runc"),
+    // No folder of programs: an absolute path is looked for as it is.
+    tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
+];
+
 /// What the benchmark compares with, and is made of.
 pub(crate) const BENCH: &[Tool] = &[
     tool("unshare", "util-linux"),

@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask docs`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`, `cargo xtask docs`.
 
 mod bench;
 mod dependencies;
 mod docs;
 mod install;
 mod isolate;
+mod lab;
 #[cfg(feature = "measure")]
 mod measure;
 mod names;
@@ -28,6 +29,8 @@ struct Cli {
 enum Task {
     /// Check and test everything, in tiers
     Test(tiers::Args),
+    /// Real servers to test against, on this machine
+    Lab(lab::Args),
     /// Measure POD beside other tools
     Bench(bench::Args),
     /// Write the manual pages and shell completions of `pod` to target/docs
@@ -55,6 +58,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Test(args) => tiers::test(&args),
+        Task::Lab(args) => lab::lab(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Docs => docs::docs(),
         #[cfg(feature = "measure")]

@@ -7,6 +7,9 @@ use std::process::Command;
 /// The feature that marks a test target as needing root.
 pub(crate) const ROOT_TESTS: &str = "root-tests";
 
+/// The feature that marks a test target as needing the lab.
+pub(crate) const LAB_TESTS: &str = "lab-tests";
+
 /// The workspace, and all it is built from.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -18,11 +21,13 @@ pub(crate) struct Project {
     pub(crate) packages: Vec<Value>,
 }
 
-/// A test target that needs root.
+/// A test target that is not built without certain features.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RootTest {
+pub(crate) struct MarkedTest {
     pub(crate) package: String,
     pub(crate) target: String,
+    /// All it needs, in the form that cargo takes.
+    pub(crate) features: String,
 }
 
 /// A `cargo` command, by the cargo that runs this.
@@ -71,14 +76,25 @@ impl Project {
         targets(self.member("pod-examples"), "bin").map(|t| text(&t["name"])).collect()
     }
 
-    /// Every test target that needs root, so that none can be forgotten.
-    pub(crate) fn root_tests(&self) -> Vec<RootTest> {
+    /// Every test target that needs root, but not the lab, so that none can be forgotten.
+    pub(crate) fn root_tests(&self) -> Vec<MarkedTest> {
+        self.marked(|needs| needs.contains(&ROOT_TESTS) && !needs.contains(&LAB_TESTS))
+    }
+
+    /// Every test target that needs the lab.
+    pub(crate) fn lab_tests(&self) -> Vec<MarkedTest> {
+        self.marked(|needs| needs.contains(&LAB_TESTS))
+    }
+
+    fn marked(&self, wanted: impl Fn(&[&str]) -> bool) -> Vec<MarkedTest> {
         let mut found = Vec::new();
         for package in self.members() {
             for target in targets(Some(package), "test") {
                 let needs = target["required-features"].as_array();
-                if needs.is_some_and(|list| list.iter().any(|f| f == ROOT_TESTS)) {
-                    found.push(RootTest { package: text(&package["name"]), target: text(&target["name"]) });
+                let needs: Vec<&str> = needs.into_iter().flatten().filter_map(Value::as_str).collect();
+                if wanted(&needs) {
+                    let (package, target) = (text(&package["name"]), text(&target["name"]));
+                    found.push(MarkedTest { package, target, features: needs.join(",") });
                 }
             }
         }
@@ -100,16 +116,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_tests_are_found_by_their_feature() {
+    fn marked_tests_are_found_by_their_feature() {
         let package = serde_json::json!({
             "name": "a", "source": null, "features": { "default": [], "x": [] },
             "targets": [
                 { "name": "plain", "kind": ["test"] },
                 { "name": "root", "kind": ["test"], "required-features": ["root-tests"] },
+                { "name": "servers", "kind": ["test"], "required-features": ["lab-tests"] },
+                { "name": "both", "kind": ["test"], "required-features": ["root-tests", "lab-tests"] },
             ],
         });
         let project = Project { root: "/".into(), target: "/t".into(), packages: vec![package] };
-        assert_eq!(project.root_tests(), [RootTest { package: "a".into(), target: "root".into() }]);
+        let test = |target: &str, features: &str| MarkedTest {
+            package: "a".into(),
+            target: target.into(),
+            features: features.into(),
+        };
+        assert_eq!(project.root_tests(), [test("root", "root-tests")]);
+        assert_eq!(project.lab_tests(), [test("servers", "lab-tests"), test("both", "root-tests,lab-tests")]);
         assert_eq!(project.features("a"), ["x"]);
     }
 }

@@ -3,6 +3,7 @@
 mod system;
 mod unit;
 
+use crate::lab;
 use crate::project::Project;
 use crate::report::Report;
 use clap::ValueEnum;
@@ -61,17 +62,22 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, String> {
     }
     let project = Project::find()?;
     let mut report = Report::default();
+    // From here on, beside all else: it is long.
+    let mut build = None;
+    if tiers.iter().any(|t| *t != Tier::Unit) && !project.lab_tests().is_empty() {
+        build = Some(lab::Build::begin(project.target.join("lab-build.log"))?);
+    }
     if tiers.contains(&Tier::Unit) {
         report.begin("1, unit", minutes(15));
         unit::run(&project, &mut report);
     }
     if tiers.contains(&Tier::System) {
         report.begin("2, system", minutes(20));
-        system::run(&project, &mut report, args.install, false);
+        system::run(&project, &mut report, system::Plan { install: args.install, soak: false, build: build.take() });
     }
     if tiers.contains(&Tier::Soak) {
         report.begin("3, soak", minutes(60));
-        system::run(&project, &mut report, args.install, true);
+        system::run(&project, &mut report, system::Plan { install: args.install, soak: true, build: build.take() });
     }
     Ok(report.finish())
 }

@@ -3,12 +3,25 @@
 
 use super::cargo;
 use crate::install;
-use crate::project::{Project, ROOT_TESTS};
-use crate::report::Report;
+use crate::lab;
+use crate::project::{MarkedTest, Project};
+use crate::report::{Report, span};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
-pub(super) fn run(project: &Project, report: &mut Report, install: bool, soak: bool) {
+/// What the tier is to do.
+pub(super) struct Plan {
+    /// Missing packages may be installed.
+    pub(super) install: bool,
+    /// The long bounds.
+    pub(super) soak: bool,
+    /// The lab's programs are being built.
+    pub(super) build: Option<lab::Build>,
+}
+
+pub(super) fn run(project: &Project, report: &mut Report, plan: Plan) {
+    let Plan { install, soak, build } = plan;
     let ready = report.check("root", || install::as_root("true").map(drop))
         && report.check("tools", || install::ensure(install::SYSTEM, install));
     if !ready {
@@ -29,6 +42,7 @@ pub(super) fn run(project: &Project, report: &mut Report, install: bool, soak: b
     root_tests(project, report, &world);
     examples(project, report, &world);
     topologies(project, report, &world);
+    lab_tests(project, report, &world, install, build);
 }
 
 /// How a program is run on real links.
@@ -60,14 +74,49 @@ impl World {
 fn root_tests(project: &Project, report: &mut Report, world: &World) {
     let tests = project.root_tests();
     report.check("there are tests for root", || if tests.is_empty() { Err("none was found".into()) } else { Ok(()) });
-    let runner = format!("target.'cfg(unix)'.runner=[{:?}, 'isolated', '--']", world.own);
+    let runner = [world.own.display().to_string(), "isolated".into(), "--".into()];
     for test in tests {
-        let what = ["test", "--locked", "--package", &test.package, "--features", ROOT_TESTS, "--test", &test.target];
-        let mut command = cargo(project, &what);
-        command.args(["--config", &runner]);
-        world.set(&mut command);
-        report.run(&format!("{}: {}", test.package, test.target), &mut command);
+        marked(project, report, world, &test, &runner);
     }
+}
+
+/// Every test target that needs the lab: it is started for them, and taken down after them.
+fn lab_tests(project: &Project, report: &mut Report, world: &World, install: bool, build: Option<lab::Build>) {
+    let tests = project.lab_tests();
+    if tests.is_empty() {
+        return;
+    }
+    let since = Instant::now();
+    let mut runner = Vec::new();
+    let mut lab = None;
+    let up = build.is_none_or(|build| report.check("lab: programs", || build.finish()))
+        && report.check("lab: up", || {
+            let chosen = lab.insert(lab::ForTests::choose()?);
+            chosen.ensure(install)?;
+            runner = chosen.runner()?;
+            Ok(())
+        });
+    let ready = span(since.elapsed());
+    for test in &tests {
+        if up {
+            marked(project, report, world, test, &runner);
+        } else {
+            report.check(&format!("{}: {}", test.package, test.target), || Err("the lab is not up".into()));
+        }
+    }
+    if let Some(lab) = lab {
+        report.check("lab: down", || lab.end());
+    }
+    report.remark(format!("the lab was ready after {ready}, and took {} in all", span(since.elapsed())));
+}
+
+/// A test target that cargo builds, and a runner starts.
+fn marked(project: &Project, report: &mut Report, world: &World, test: &MarkedTest, runner: &[String]) {
+    let what = ["test", "--locked", "--package", &test.package, "--features", &test.features, "--test", &test.target];
+    let mut command = cargo(project, &what);
+    command.args(["--config", &format!("target.'cfg(unix)'.runner={runner:?}")]);
+    world.set(&mut command);
+    report.run(&format!("{}: {}", test.package, test.target), &mut command);
 }
 
 /// Every example program, on the backend in memory and on the embedded engine.

@@ -1,0 +1,139 @@
+//! Images made of what this machine has: nothing is pulled.
+
+use super::programs::key;
+use super::site::make;
+use crate::install;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The layout of the image; another number makes a new one.
+const VERSION: &str = "1";
+
+/// What the image runs when nothing else is asked for: it waits, and ends when told to.
+const COMMAND: &[&str] = &["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait; done"];
+
+/// A docker-archive of Debian's static busybox, made once.
+pub(super) fn busybox(cache: &Path, name: &str) -> Result<PathBuf, String> {
+    let program = install::find("busybox").ok_or("no busybox: install busybox-static, or give --install")?;
+    let binary = fs::read(&program).map_err(|e| format!("{}: {e}", program.display()))?;
+    let key = key(&[VERSION.as_bytes(), name.as_bytes(), &binary]);
+    let archive = cache.join("images").join(format!("busybox-{key}.tar"));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let listed = Command::new(&program).arg("--list").output().map_err(|e| format!("busybox --list: {e}"))?;
+    let applets = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let bytes = docker_archive(name, &layer(&binary, &applets)?)?;
+    make(archive.parent().unwrap_or(cache))?;
+    // Under another name until it is whole.
+    let begun = archive.with_extension(format!("tar.{}", std::process::id()));
+    fs::write(&begun, bytes)
+        .and_then(|()| fs::rename(&begun, &archive))
+        .map_err(|e| format!("{}: {e}", archive.display()))?;
+    Ok(archive)
+}
+
+/// The image's one layer.
+fn layer(busybox: &[u8], applets: &str) -> Result<Vec<u8>, String> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let wrong = |e: std::io::Error| format!("write the layer: {e}");
+    for folder in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "usr/bin", "var"] {
+        let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
+        append(&mut tar, tar::EntryType::Directory, folder, mode, &[]).map_err(wrong)?;
+    }
+    append(&mut tar, tar::EntryType::Regular, "bin/busybox", 0o755, busybox).map_err(wrong)?;
+    for applet in applets.lines().filter(|a| *a != "busybox") {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        tar.append_link(&mut header, format!("bin/{applet}"), "busybox").map_err(wrong)?;
+    }
+    let files = [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        ("etc/os-release", "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=BusyBox\n"),
+    ];
+    for (path, text) in files {
+        append(&mut tar, tar::EntryType::Regular, path, 0o644, text.as_bytes()).map_err(wrong)?;
+    }
+    tar.into_inner().map_err(wrong)
+}
+
+/// The layer, its configuration and what `docker load` reads first.
+fn docker_archive(name: &str, layer: &[u8]) -> Result<Vec<u8>, String> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let configuration = serde_json::json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": { "Env": ["PATH=/bin:/usr/bin"], "Cmd": COMMAND },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(layer))] },
+    })
+    .to_string();
+    let file = format!("{}.json", digest(configuration.as_bytes()));
+    let manifest = serde_json::json!([{ "Config": file, "RepoTags": [name], "Layers": ["layer.tar"] }]).to_string();
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in
+        [(file.as_str(), configuration.as_bytes()), ("layer.tar", layer), ("manifest.json", manifest.as_bytes())]
+    {
+        append(&mut tar, tar::EntryType::Regular, path, 0o644, bytes).map_err(|e| format!("write the image: {e}"))?;
+    }
+    tar.into_inner().map_err(|e| format!("write the image: {e}"))
+}
+
+fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    kind: tar::EntryType,
+    path: &str,
+    mode: u32,
+    bytes: &[u8],
+) -> std::io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, path, bytes)
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn an_archive_names_its_image_and_holds_the_applets() {
+        let layer = layer(b"program", "busybox\nsh\nls\n").expect("a layer");
+        let bytes = docker_archive("pod.test/a:1", &layer).expect("an archive");
+        let mut found = std::collections::BTreeMap::new();
+        for entry in tar::Archive::new(&bytes[..]).entries().expect("entries") {
+            let mut entry = entry.expect("an entry");
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("content");
+            found.insert(entry.path().expect("a path").display().to_string(), content);
+        }
+        let manifest: serde_json::Value = serde_json::from_slice(&found["manifest.json"]).expect("a manifest");
+        assert_eq!(manifest[0]["RepoTags"][0], "pod.test/a:1");
+        let configuration = manifest[0]["Config"].as_str().expect("a name");
+        assert_eq!(configuration, format!("{}.json", digest(&found[configuration])));
+        let configuration: serde_json::Value = serde_json::from_slice(&found[configuration]).expect("a configuration");
+        assert_eq!(configuration["rootfs"]["diff_ids"][0], format!("sha256:{}", digest(&found["layer.tar"])));
+        let names: Vec<_> = tar::Archive::new(&layer[..])
+            .entries()
+            .expect("entries")
+            .map(|e| e.expect("an entry").path().expect("a path").display().to_string())
+            .collect();
+        assert!(names.contains(&"bin/sh".to_owned()) && names.contains(&"bin/ls".to_owned()), "{names:?}");
+        assert_eq!(names.iter().filter(|n| *n == "bin/busybox").count(), 1);
+    }
+}

@@ -1,0 +1,150 @@
+//! The lab's network: namespaces with no uplink, and bridges between them.
+//!
+//! ```text
+//!  pod-lab-NAME                     pod-lab-NAME-node-1
+//!   nodes  10.99.0.1/24 ── node-1 ── eth0  10.99.0.11/24     the cluster
+//!   net1 ──────────── node-1-net1 ── net1                    a parent for networks of tests
+//!   net2 ──────────── node-1-net2 ── net2                    another, on a wire of its own
+//! ```
+
+use super::parts::Part;
+use super::process::{Place, output};
+use super::site::{CONTROL, Lab, NODES, Node, PARENTS};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// The name of the part.
+pub(super) const NAME: &str = "network";
+
+/// The bridge of the nodes.
+const BRIDGE: &str = "nodes";
+
+/// The network namespaces and what is between them.
+#[derive(Debug)]
+pub(super) struct Network;
+
+impl Part for Network {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn prepare(&self, lab: &Lab) -> Result<(), String> {
+        let main = lab.netns();
+        let there = namespaces()?;
+        if there.contains(&main) {
+            return Ok(());
+        }
+        let mut names = vec![main.clone()];
+        names.extend(lab.nodes().map(|n| lab.node_netns(n)));
+        for name in &names {
+            run(Command::new("ip").args(["netns", "add", name]), "")?;
+        }
+        run(Command::new("ip").args(["-n", &main, "-batch", "-"]), &main_script(lab))?;
+        for node in lab.nodes() {
+            let script = node_script(lab, node);
+            run(Command::new("ip").args(["-n", &lab.node_netns(node), "-batch", "-"]), &script)?;
+            let place = Place { netns: lab.node_netns(node), mounts_of: None };
+            output(&mut place.command("sh", ["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]))?;
+        }
+        Ok(())
+    }
+
+    fn ready(&self, lab: &Lab) -> Result<(), String> {
+        let there = namespaces()?;
+        let all = std::iter::once(lab.netns()).chain(lab.nodes().map(|n| lab.node_netns(n)));
+        match all.into_iter().find(|n| !there.contains(n)) {
+            Some(missing) => Err(format!("no network namespace {missing}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn main_script(lab: &Lab) -> String {
+    let mut script = String::new();
+    let mut say = |line: String| writeln!(script, "{line}").unwrap_or_default();
+    let width = NODES.split('/').next_back().unwrap_or_default();
+    say("link set lo up".into());
+    say(format!("link add {BRIDGE} up type bridge"));
+    say(format!("addr add {CONTROL}/{width} dev {BRIDGE}"));
+    for parent in PARENTS {
+        say(format!("link add {parent} up type bridge"));
+    }
+    for node in lab.nodes() {
+        let (name, netns) = (node.name(), lab.node_netns(node));
+        say(format!("link add {name} up master {BRIDGE} type veth peer name eth0 netns {netns}"));
+        say(format!("route add {} via {}", node.pods(), node.address()));
+        for parent in PARENTS {
+            say(format!("link add {name}-{parent} up master {parent} type veth peer name {parent} netns {netns}"));
+        }
+    }
+    script
+}
+
+fn node_script(lab: &Lab, node: Node) -> String {
+    let width = NODES.split('/').next_back().unwrap_or_default();
+    let mut script = String::from("link set lo up\n");
+    let mut say = |line: String| writeln!(script, "{line}").unwrap_or_default();
+    say(format!("addr add {}/{width} dev eth0", node.address()));
+    say("link set eth0 up".into());
+    for parent in PARENTS {
+        say(format!("link set {parent} up"));
+    }
+    say(format!("route add default via {CONTROL}"));
+    for other in lab.nodes().filter(|other| *other != node) {
+        say(format!("route add {} via {}", other.pods(), other.address()));
+    }
+    script
+}
+
+fn run(command: &mut Command, input: &str) -> Result<(), String> {
+    let what = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{what}: {e}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).map_err(|e| format!("{what}: {e}"))?;
+    }
+    let output = child.wait_with_output().map_err(|e| format!("{what}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// The named network namespaces of this machine.
+fn namespaces() -> Result<Vec<String>, String> {
+    let listed = output(Command::new("ip").args(["netns", "list"]))?;
+    Ok(listed.lines().filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// The network namespaces of a lab, as their names tell.
+pub(super) fn of_lab(name: &str) -> Result<Vec<String>, String> {
+    let main = Lab::mark(name);
+    let nodes = format!("{main}-");
+    Ok(namespaces()?.into_iter().filter(|n| *n == main || n.starts_with(&nodes)).collect())
+}
+
+/// Removes the network namespaces of a lab; their links go with them.
+pub(super) fn remove(name: &str) -> Result<(), String> {
+    for namespace in of_lab(name)? {
+        run(Command::new("ip").args(["netns", "delete", &namespace]), "")?;
+    }
+    Ok(())
+}
+
+/// Processes in a lab's own network that are none of its servers: those that `lab run` began.
+pub(super) fn visitors(name: &str) -> Result<Vec<(u32, String)>, String> {
+    let main = Lab::mark(name);
+    if !namespaces()?.contains(&main) {
+        return Ok(Vec::new());
+    }
+    let listed = output(Command::new("ip").args(["netns", "pids", &main]))?;
+    let own = super::groups::processes(name);
+    let pids = listed.lines().filter_map(|l| l.trim().parse().ok()).filter(|pid| !own.contains(pid));
+    let comm = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Ok(pids.map(|pid| (pid, comm(pid).trim().to_owned())).collect())
+}
