@@ -72,6 +72,8 @@ impl Part for ApiServer {
             "--enable-admission-plugins=NodeRestriction".into(),
             "--allow-privileged=true".into(),
             "--anonymous-auth=false".into(),
+            // Else it waits a minute for the watches of others when it is stopped.
+            "--shutdown-watch-termination-grace-period=1s".into(),
         ];
         program(lab, "kube-apiserver", flags)
     }
