@@ -13,5 +13,6 @@ mod config;
 mod credentials;
 mod errors;
 mod kubeconfig;
+pub mod nad;
 
 pub use config::{K8sConfig, Pull, SCHEMES};

@@ -1,0 +1,25 @@
+//! NetworkAttachmentDefinitions: written, read, checked, put right, applied, compared and verified.
+//!
+//! A definition is a CNI configuration in a string. The API server takes any string, the plugins drop
+//! every key they don't know, and so a definition that asks for a VLAN may give none. Here a definition
+//! is made from typed parts ([`Definition`]), and one that comes from elsewhere is held against what the
+//! plugins really read ([`check()`]) and put right ([`fix()`]).
+
+mod addresses;
+mod check;
+mod definition;
+mod fix;
+mod keys;
+mod object;
+mod parse;
+mod status;
+
+pub use check::{Checked, Fault, VERSIONS, check};
+pub use definition::{Allocator, CNI_VERSION, Definition, FixedAddress, IpvlanMode, Kind, MacvlanMode};
+pub use fix::{Fixed, fix};
+pub use object::{
+    GROUP, NETWORK_STATUS, NETWORKS, NETWORKS_STATUS, NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec,
+    PLURAL, RESOURCE_NAME,
+};
+pub use parse::parse;
+pub use status::{NetworkStatus, network_status};
