@@ -38,7 +38,7 @@ pub(super) fn check(ipam: &Map<String, Value>, one: &Map<String, Value>, at: &st
     for (key, value) in ipam.iter().filter(|(k, _)| *k != "type") {
         match known.keys.iter().find(|(k, _)| k == key) {
             None => {
-                let hint = (kind == "static" && key == "address" || key == "subnet" && kind == "static")
+                let hint = (kind == "static" && matches!(key.as_str(), "address" | "subnet"))
                     .then_some("write `\"addresses\": [{\"address\": \"10.0.0.5/24\"}]`");
                 found.fault(child(at, key), format!("{kind} has no such key and ignores it"), hint);
             }
