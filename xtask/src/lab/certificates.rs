@@ -111,7 +111,7 @@ fn subjects(lab: &Lab) -> Vec<Subject> {
         api,
         Subject::user("apiserver-kubelet", "kube-apiserver-kubelet-client", &["system:masters"]),
         Subject::user("admin", "admin", &["system:masters"]),
-        Subject::user("controller-manager", "system:kube-controller-manager", &[]),
+        Subject::user("controller-manager", "system:kube-controller-manager", &["system:masters"]),
         Subject::user("scheduler", "system:kube-scheduler", &[]),
         Subject::user("proxy", "system:kube-proxy", &[]),
         Subject::user("cni", "lab:cni", &[]),

@@ -69,6 +69,12 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
     Ok(())
 }
 
+/// Puts this process among the servers, and so all that it starts: should it be killed, `down` finds them.
+pub(super) fn join(lab: &Lab) -> Result<(), String> {
+    let file = servers(lab)?;
+    fs::write(&file, std::process::id().to_string()).map_err(|e| format!("{}: {e}", file.display()))
+}
+
 /// Version 2: the groups below one get its controllers.
 fn pass_on(group: &Path) -> Result<(), String> {
     let Ok(controllers) = fs::read_to_string(group.join("cgroup.controllers")) else { return Ok(()) };

@@ -118,7 +118,6 @@ pub(crate) fn lab(args: &Args) -> Result<ExitCode, String> {
     let say = |line: &str| println!("{line}");
     match &args.task {
         Task::Build => programs::build(&site::cache()?, say).map(|_| ExitCode::SUCCESS),
-        Task::Status { output } => status::print(name, *output),
         Task::Up { nodes, install } => {
             install::ensure(install::LAB, *install)?;
             // As the user who called, so that Go's own caches stay that user's.
@@ -154,6 +153,7 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
         Task::Start { part } => {
             let lab = loaded(name)?;
             let _lock = lock(name)?;
+            groups::join(&lab)?;
             let since = Instant::now();
             parts::start(&lab, parts::find(&lab, part)?.as_ref())?;
             println!("{part} is ready ({})", span(since.elapsed()));
@@ -165,7 +165,8 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
             let stopped = process::stop(name, &part, *kill)?;
             println!("{part} {}", if stopped { "is stopped" } else { "did not run" });
         }
-        Task::Up { .. } | Task::Status { .. } | Task::Build => {}
+        Task::Status { output } => return status::print(name, *output),
+        Task::Up { .. } | Task::Build => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -223,10 +224,11 @@ fn up(name: &str, nodes: u8, say: impl Fn(&str) + Sync) -> Result<Lab, String> {
             say(&format!("clearing what an interrupted start of lab {name} left"));
             clear(name)?;
         }
-        make_private(&lab)?;
-        lab.save()?;
     }
     groups::create(&lab)?;
+    groups::join(&lab)?;
+    make_private(&lab)?;
+    lab.save()?;
     let started = parts::start_all(&lab, &parts::all(&lab), &say);
     started.map_err(|why| {
         format!("{why}\nthe logs are in {}; `cargo xtask lab down` clears it", lab.path("parts").display())

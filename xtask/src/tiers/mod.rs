@@ -15,7 +15,8 @@ use std::time::Duration;
 #[command(after_help = "\
 Tiers:
   1, unit     formatting, lints, documentation, and every test that needs no root and no network
-  2, system   real links and real workloads, as root, in namespaces of their own; the examples
+  2, system   real links and real workloads, as root, in namespaces of their own; the examples; the
+              tests against real servers, in the lab
   3, soak     tier 2 with long bounds
 
 All that fails is collected and listed at the end; the last line counts tests and checks.
@@ -97,7 +98,8 @@ fn cargo(project: &Project, arguments: &[&str]) -> Command {
 /// Takes out of a command's environment what would make the tests depend on whose they are.
 fn scrub(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("POD_") {
+        // Where the lab is says nothing of whose tests they are.
+        if name.to_string_lossy().starts_with("POD_") && !name.to_string_lossy().starts_with("POD_LAB_") {
             command.env_remove(name);
         }
     }
