@@ -289,7 +289,7 @@ struct CloneArgs {
 
 /// fork(2), the child in `cgroup` from its first instruction (clone3(2), CLONE_INTO_CGROUP): no process
 /// of a program can be outside its cgroup, so that killing the cgroup kills them all.
-fn fork_into(cgroup: Option<&OwnedFd>) -> std::io::Result<i32> {
+pub(crate) fn fork_into(cgroup: Option<&OwnedFd>) -> std::io::Result<i32> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut args = CloneArgs { exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
     if let Some(fd) = cgroup {

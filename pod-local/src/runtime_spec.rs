@@ -39,34 +39,10 @@ const MASKED: [&str; 11] = [
 
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The period of a CPU limit in microseconds: the kernel's default.
-const CPU_PERIOD: u64 = 100_000;
-
-/// The configuration for `start`, its root mounted at `root`.
-pub(crate) fn build(start: &Start, root: &Path) -> Value {
-    let mut resources = json!({
-        "devices": [
-            { "allow": false, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 1, "minor": 7, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 1, "minor": 8, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 1, "minor": 9, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 5, "minor": 0, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 5, "minor": 2, "access": "rwm" },
-            { "allow": true, "type": "c", "major": 136, "access": "rwm" }
-        ]
-    });
-    if let Some(cpus) = start.limits.cpus {
-        resources["cpu"] = json!({ "period": CPU_PERIOD, "quota": (cpus * CPU_PERIOD as f64).round() as i64 });
-    }
-    if let Some(bytes) = start.limits.memory {
-        resources["memory"] = json!({ "limit": bytes });
-    }
-    if let Some(pids) = start.limits.pids {
-        // PID 1 is one of them, and is POD's own.
-        resources["pids"] = json!({ "limit": i64::from(pids) + 1 });
-    }
+/// The configuration for `start`, its root mounted at `root`. It names no resources: the control groups
+/// are POD's own work. Where they can't bound devices, the workload can't make device files.
+pub(crate) fn build(start: &Start, root: &Path, devices_bound: bool) -> Value {
+    let capabilities: Vec<&str> = CAPABILITIES.into_iter().filter(|c| devices_bound || *c != "CAP_MKNOD").collect();
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
@@ -93,14 +69,12 @@ pub(crate) fn build(start: &Start, root: &Path) -> Value {
             "env": [format!("PATH={}", crate::init::DEFAULT_PATH)],
             "cwd": "/",
             "capabilities": {
-                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities
             },
             "noNewPrivileges": true
         },
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": start.cgroup,
-            "resources": resources,
             "namespaces": [
                 { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" },
                 { "type": "network", "path": start.netns }

@@ -61,7 +61,7 @@ impl EntryStream {
         self
     }
 
-    /// Keeps something, such as a lock on what is read, until the stream is dropped.
+    /// Keeps something, such as a lock on what is read, until the stream has ended or is dropped.
     #[must_use]
     pub fn holding(mut self, what: impl Send + 'static) -> Self {
         self.held = Some(Box::new(what));
@@ -107,9 +107,13 @@ impl EntryStream {
             Some(Message::One(item)) => self.batch = vec![item].into_iter(),
             Some(Message::Several(items)) => self.batch = items.into_iter(),
             Some(Message::Failed(e)) => return Err(e),
-            Some(Message::Complete) => self.finished = true,
+            Some(Message::Complete) => {
+                self.finished = true;
+                self.held = None;
+            }
             None => {
                 self.finished = true;
+                self.held = None;
                 return Err(Error::new(ErrorKind::Integrity, "the copy ended before it was complete"));
             }
         }

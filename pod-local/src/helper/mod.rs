@@ -5,6 +5,7 @@
 //! `POD_SHIM` names) called with one argument of its own; its descriptor 0 is a socket to the starter, over which it
 //! gets what to start, and answers once.
 
+mod maker;
 mod serve;
 mod setup;
 

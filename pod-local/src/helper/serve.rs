@@ -109,6 +109,7 @@ pub(super) async fn serve(start: Start, container: Container, starter: OwnedFd) 
         }
     }
     drop(starter);
+    helper.container.reap_makers();
     let mut clients: Vec<JoinHandle<()>> = Vec::new();
     loop {
         tokio::select! {

@@ -1,19 +1,17 @@
 //! From a [`Start`] to a container whose PID 1 waits for work.
 
+use super::maker;
 use crate::cgroup::Hierarchies;
-use crate::init::{InitExecutor, keep_open};
 use crate::overlay;
 use crate::runtime_spec;
 use crate::wire::{self, Failure, FromInit, Stage, Start};
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::UnshareFlags;
+use std::cell::Cell;
 use std::fs;
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// A container that runs.
 #[derive(Debug)]
@@ -28,9 +26,27 @@ pub(super) struct Container {
     pub(super) cgroup: String,
     /// libcontainer's own files.
     oci: PathBuf,
+    /// How many processes that made it are still to be reaped.
+    makers: Cell<u8>,
 }
 
 impl Container {
+    /// Reaps its maker and what libcontainer needed on the way, which end when PID 1 runs.
+    pub(super) fn reap_makers(&self) {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        while self.makers.get() > 0 {
+            let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).ok().and_then(|s| s.pid());
+            match ended.and_then(|pid| Pid::from_raw(pid.as_raw())) {
+                // PID 1 is left for who waits for it; the rest is its helper's heritage.
+                Some(pid) if pid != self.pid => {
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
+                    self.makers.set(self.makers.get() - 1);
+                }
+                _ => return,
+            }
+        }
+    }
+
     /// Kills all that runs in it, and waits for PID 1.
     pub(super) fn kill(&self) {
         // It may be dead already; then waitpid tells at once.
@@ -75,51 +91,26 @@ pub(super) fn container(start: &Start) -> Result<Container, Failure> {
             cgroups.unified = Some(place);
         }
     }
-    let spec = serde_json::to_vec(&runtime_spec::build(start, &root))
-        .map_err(|e| failure(Stage::File, "write the configuration", &e.into()))?;
-    fs::write(start.run.join("config.json"), spec).map_err(io(Stage::File, "write the configuration"))?;
     // What a killed helper left would be in the way.
     let _ = fs::remove_dir_all(&oci);
-
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|e| failure(Stage::File, "make a socket", &e.into()))?;
-    let theirs = keep_open(theirs);
-    let made = ContainerBuilder::new(start.id.clone(), SyscallType::default()).with_root_path(&oci).and_then(|b| {
-        b.with_executor(InitExecutor { socket: theirs })
-            .as_init(&start.run)
-            .with_systemd(false)
-            .with_detach(true)
-            .build()
-    });
-    // SAFETY: the number came from `keep_open` above; PID 1 has its own copy since the clone.
-    #[allow(unsafe_code)]
-    drop(unsafe { OwnedFd::from_raw_fd(theirs) });
-    let explain = |e: libcontainer::error::LibcontainerError| {
-        let mut what = e.to_string();
-        let mut next = std::error::Error::source(&e);
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if !what.contains(&text) {
-                what = format!("{what}: {text}");
-            }
-            next = cause.source();
-        }
-        Failure { stage: Stage::Container, errno: 0, what }
-    };
-    let mut made = made.map_err(|e| {
+    let made = bounded(start, &root, &oci, &cgroups);
+    let (pid, init) = made.inspect_err(|_| {
+        // Also kills what is in the groups.
         let _ = cgroups.remove(&start.cgroup);
         let _ = fs::remove_dir_all(&oci);
-        explain(e)
     })?;
-    let Some(pid) = made.pid().and_then(|p| Pid::from_raw(p.as_raw())) else {
-        return Err(Failure { stage: Stage::Container, errno: 0, what: "libcontainer gave no process".into() });
-    };
-    let container = Container { pid, init: ours, cgroups, cgroup: start.cgroup.clone(), oci };
-    let ready = made.start().map_err(explain).and_then(|()| match wire::recv::<FromInit>(&container.init) {
-        Ok(Some((FromInit::Ready, _))) => Ok(()),
+    let container = Container { pid, init, cgroups, cgroup: start.cgroup.clone(), oci, makers: Cell::new(2) };
+    let ready = match wire::recv::<FromInit>(&container.init) {
+        Ok(Some((FromInit::Ready, _))) => {
+            if start.limits.pids.is_some() {
+                container.reap_makers(); // a dead process counts until then
+            }
+            let bound = container.cgroups.bound_running(&container.cgroup, &start.limits);
+            bound.map_err(io(Stage::Container, "set the limits"))
+        }
         Ok(_) => Err(Failure { stage: Stage::Container, errno: 0, what: "PID 1 ended at once".into() }),
         Err(e) => Err(failure(Stage::Container, "hear from PID 1", &e)),
-    });
+    };
     match ready {
         Ok(()) => Ok(container),
         Err(failure) => {
@@ -127,6 +118,19 @@ pub(super) fn container(start: &Start) -> Result<Container, Failure> {
             Err(failure)
         }
     }
+}
+
+/// Makes the groups, bounds what must be bounded before anything runs in them, and the container.
+fn bounded(start: &Start, root: &Path, oci: &Path, cgroups: &Hierarchies) -> Result<(Pid, OwnedFd), Failure> {
+    let io = |what: &'static str| move |e: std::io::Error| failure(Stage::Container, what, &e);
+    let unified = cgroups.make(&start.cgroup).map_err(io("make the control groups"))?;
+    let devices =
+        cgroups.bound_devices(&start.cgroup, unified.as_ref()).map_err(io("keep the workload from devices"))?;
+    cgroups.bound_memory(&start.cgroup, &start.limits).map_err(io("limit memory"))?;
+    let spec = serde_json::to_vec(&runtime_spec::build(start, root, devices))
+        .map_err(|e| failure(Stage::File, "write the configuration", &e.into()))?;
+    fs::write(start.run.join("config.json"), spec).map_err(|e| failure(Stage::File, "write the configuration", &e))?;
+    maker::make(start, oci, cgroups, unified.as_ref())
 }
 
 /// A mount namespace of this process's own, which still gets what the host mounts later.

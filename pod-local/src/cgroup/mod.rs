@@ -1,8 +1,13 @@
-//! Control groups: where the hierarchies are, one group per program, killing a group, cleaning up.
+//! Control groups: where the hierarchies are, one group per workload and per program, killing a group,
+//! cleaning up.
 //!
-//! Limits are libcontainer's work, on version 1, hybrid and version 2 hierarchies. What is here needs
-//! only the version 2 hierarchy, which every kernel with cgroups can mount beside version 1: it tells
-//! which processes belong to a program, and kills them all (`cgroup.kill`, cgroup-v2.rst).
+//! Limits and devices (`bounds.rs`, `devices.rs`) work on version 1, hybrid and version 2 hierarchies.
+//! The rest needs only the version 2 hierarchy, which every kernel with cgroups can mount beside
+//! version 1: it tells which processes belong to a program, and kills them all (`cgroup.kill`,
+//! cgroup-v2.rst).
+
+mod bounds;
+mod devices;
 
 use rustix::fs::{Mode, OFlags, openat};
 use std::fs;
@@ -17,7 +22,22 @@ pub(crate) struct Hierarchies {
     /// The version 2 hierarchy.
     pub(crate) unified: Option<PathBuf>,
     /// The version 1 hierarchies.
-    pub(crate) legacy: Vec<PathBuf>,
+    pub(crate) legacy: Vec<Legacy>,
+}
+
+/// A version 1 hierarchy.
+#[derive(Debug, Clone)]
+pub(crate) struct Legacy {
+    /// Where it is mounted.
+    place: PathBuf,
+    /// Its controllers, among other mount options.
+    options: Vec<String>,
+}
+
+impl Legacy {
+    fn has(&self, controller: &str) -> bool {
+        self.options.iter().any(|o| o == controller)
+    }
 }
 
 impl Hierarchies {
@@ -34,7 +54,10 @@ impl Hierarchies {
             let (Some(place), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
             match kind {
                 "cgroup2" if found.unified.is_none() => found.unified = Some(place.into()),
-                "cgroup" if !found.legacy.iter().any(|p| p == Path::new(place)) => found.legacy.push(place.into()),
+                "cgroup" if !found.legacy.iter().any(|l| l.place == Path::new(place)) => {
+                    let options = right.split(' ').nth(2).unwrap_or_default().split(',').map(str::to_owned).collect();
+                    found.legacy.push(Legacy { place: place.into(), options });
+                }
                 _ => {}
             }
         }
@@ -43,19 +66,18 @@ impl Hierarchies {
 
     /// Whether limits of `controller` can be set, in either version.
     pub(crate) fn has_controller(&self, controller: &str) -> bool {
-        let legacy = self
-            .legacy
-            .iter()
-            .any(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.split(',').any(|c| c == controller)));
-        legacy
-            || self.unified.as_ref().is_some_and(|u| {
-                fs::read_to_string(u.join("cgroup.controllers"))
-                    .is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
-            })
+        self.legacy.iter().any(|l| l.has(controller)) || self.unified_has(controller)
+    }
+
+    fn unified_has(&self, controller: &str) -> bool {
+        self.unified.as_ref().is_some_and(|u| {
+            fs::read_to_string(u.join("cgroup.controllers"))
+                .is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
+        })
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.legacy.iter().chain(&self.unified)
+        self.legacy.iter().map(|l| &l.place).chain(&self.unified)
     }
 
     /// Removes the group at `path` and all beneath it in every hierarchy, killing what is left in it,
@@ -63,7 +85,7 @@ impl Hierarchies {
     pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
         let mut failed = Ok(());
         for root in self.all() {
-            let group = root.join(path.trim_start_matches('/'));
+            let group = below(root, path);
             if let Err(e) = remove_tree(&group) {
                 failed = Err(e);
             }
@@ -79,6 +101,11 @@ impl Hierarchies {
         }
         failed
     }
+}
+
+/// A group's folder in a hierarchy.
+fn below(root: &Path, group: &str) -> PathBuf {
+    root.join(group.trim_start_matches('/'))
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {
@@ -118,6 +145,10 @@ fn kill_listed(group: &Path) -> bool {
     any
 }
 
+fn open(group: &Path, how: OFlags) -> io::Result<OwnedFd> {
+    Ok(openat(rustix::fs::CWD, group, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// The group of one program in the version 2 hierarchy.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -138,7 +169,7 @@ impl Group {
 
     /// A descriptor for clone3(2).
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
-        Ok(openat(rustix::fs::CWD, &self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+        open(&self.path, OFlags::PATH)
     }
 
     /// The processes in it, as this process's namespace numbers them.
@@ -194,6 +225,7 @@ mod tests {
         let found = Hierarchies::parse(hybrid);
         assert_eq!(found.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(found.legacy.len(), 2);
+        assert!(found.has_controller("pids") && !found.has_controller("cpu") && !found.has_controller("proc"));
         assert!(Hierarchies::parse("").unified.is_none());
     }
 }
