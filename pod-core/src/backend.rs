@@ -61,7 +61,12 @@ impl CreateRequest {
 
 impl Requires for CreateRequest {
     fn requires(&self) -> Vec<Capability> {
-        self.spec.requires()
+        let mut need = self.spec.requires();
+        // What is not started now is to be started later.
+        if !self.start {
+            need.push(Capability::StartStop);
+        }
+        need
     }
 }
 
@@ -232,7 +237,7 @@ pub enum LogStream {
 pub struct LogRecord {
     /// When it was written; `None` without `lifecycle.log_timestamps`.
     pub time: Option<jiff::Timestamp>,
-    /// Which stream it came from.
+    /// Which stream it came from; `Stdout` throughout without `lifecycle.log_streams`.
     pub stream: LogStream,
     /// The bytes, as they were.
     pub data: Bytes,
@@ -364,6 +369,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     async fn ping(&self) -> Result<()>;
 
     /// Makes a workload, and starts it when asked to.
+    ///
+    /// One that is not started needs `lifecycle.start_stop`: where that is missing, a workload is made
+    /// running.
     ///
     /// Twice in a row: `AlreadyExists`, and the first is untouched. On failure or cancellation nothing
     /// is left, or what is left is found by `gc`. Needs `lifecycle.create` and what the spec's parts

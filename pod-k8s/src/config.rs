@@ -8,7 +8,8 @@ use std::time::Duration;
 pub const SCHEMES: &[&str] = &["k8s"];
 
 /// The options that an address may carry.
-const OPTIONS: &[&str] = &["context", "kubeconfig", "container", "image", "node", "pull", "service_account", "wait"];
+const OPTIONS: &[&str] =
+    &["context", "kubeconfig", "container", "image", "node", "owner", "pull", "service_account", "wait"];
 
 /// How long a start may take unless the address says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
@@ -69,6 +70,9 @@ pub struct K8sConfig {
     pub image: Option<Image>,
     /// The node on which workloads are made; `None` lets the scheduler choose. Option `node`.
     pub node: Option<String>,
+    /// Whose things are made here, a label's value: 1 to 63 letters, digits, `-`, `_` and `.`. `None` is
+    /// this machine's id and the user's number. `gc` touches only what this owner made. Option `owner`.
+    pub owner: Option<String>,
     /// When images are fetched; `None` is Kubernetes' own rule: always for `:latest`, else when
     /// missing. Option `pull`: `always`, `missing`, `never`.
     pub pull: Option<Pull>,
@@ -89,6 +93,7 @@ impl Default for K8sConfig {
             container: None,
             image: None,
             node: None,
+            owner: None,
             pull: None,
             service_account: None,
             wait: WAIT,
@@ -196,6 +201,11 @@ impl K8sConfig {
             }
             Ok(value)
         };
+        let owner = named("owner")?;
+        if owner.as_deref().is_some_and(|o| !crate::owner::is_label_value(o)) {
+            return Err(bad(uri, "the option \"owner\" is no label's value")
+                .with_hint("1 to 63 letters, digits, '-', '_' and '.', the first and last a letter or digit"));
+        }
         let pull = match uri.option("pull") {
             None => None,
             Some("always") => Some(Pull::Always),
@@ -220,6 +230,7 @@ impl K8sConfig {
                 None => None,
             },
             node: checked("node", true)?,
+            owner,
             pull,
             service_account: checked("service_account", true)?,
             wait,
@@ -254,6 +265,20 @@ impl K8sConfig {
         self
     }
 
+    /// Marks what is made as this owner's.
+    #[must_use]
+    pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Takes this image for workloads that name none.
+    #[must_use]
+    pub fn with_image(mut self, image: Image) -> Self {
+        self.image = Some(image);
+        self
+    }
+
     /// Lets a start take this long.
     #[must_use]
     pub fn with_wait(mut self, wait: Duration) -> Self {
@@ -280,6 +305,7 @@ impl K8sConfig {
             ("container", self.container.clone()),
             ("image", self.image.as_ref().map(ToString::to_string)),
             ("node", self.node.clone()),
+            ("owner", self.owner.clone()),
             ("pull", pull),
             ("service_account", self.service_account.clone()),
             ("wait", wait),
@@ -377,6 +403,7 @@ mod tests {
             "k8s:?pull=sometimes",
             "k8s:?node=",
             "k8s:?node=A",
+            "k8s:?owner=a%20b",
             "k8s:?image=a%20b",
             "k8s://a/?context=b",
             "k8s:pod",

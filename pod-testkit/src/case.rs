@@ -242,6 +242,27 @@ impl Lab {
         Ok(self.spec()?.with_command(["sh", "-c", script]))
     }
 
+    /// Asks for a workload that need not run: started only where it can't be made otherwise.
+    pub(crate) fn request(&self, spec: WorkloadSpec) -> CreateRequest {
+        let request = CreateRequest::new(spec);
+        if self.has(Capability::StartStop) { request } else { request.with_start() }
+    }
+
+    /// Makes a workload that need not run.
+    pub(crate) async fn made(&self, spec: WorkloadSpec) -> Result<Workload> {
+        self.backend.create(self.request(spec)).await
+    }
+
+    /// A workload that does not run: never started, or ended where it can't be made so.
+    pub(crate) async fn idle(&self) -> Result<WorkloadName, Failure> {
+        if self.has(Capability::StartStop) {
+            return Ok(self.made(self.spec()?).await?.spec.name);
+        }
+        let name = self.start(self.spec()?.with_command(["true"])).await?.spec.name;
+        self.ended(&name).await?;
+        Ok(name)
+    }
+
     /// Makes and starts a workload.
     pub(crate) async fn start(&self, spec: WorkloadSpec) -> Result<Workload> {
         self.backend.create(CreateRequest::new(spec).with_start()).await

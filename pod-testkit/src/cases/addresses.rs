@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 cases! { "network":
-    free_addresses_are_handed_out [Create, StartStop, Networks, VlanAccess];
-    eight_at_once_get_eight_addresses [Create, StartStop, Networks, VlanAccess];
-    an_address_is_taken_once [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp];
-    an_address_outside_is_refused [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp];
-    a_network_can_be_full [Create, StartStop, Networks, VlanAccess, HotAttach];
-    a_detached_ones_address_is_free [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp];
-    a_removed_ones_address_is_free [Create, StartStop, Networks, VlanAccess, FixedIp];
-    a_refused_ones_address_is_free [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp];
-    overlapping_networks_share_none [Create, StartStop, Networks, VlanAccess, FixedIp, OverlappingSubnets];
-    a_network_may_have_no_addresses [Create, StartStop, Networks, VlanAccess, HotAttach];
-    an_mtu_is_chosen [Create, StartStop, Networks, VlanAccess, HotAttach, Mtu];
-    both_families_are_handed_out [Create, StartStop, Networks, VlanAccess, Ipv6];
+    free_addresses_are_handed_out [Create, Networks, VlanAccess];
+    eight_at_once_get_eight_addresses [Create, Networks, VlanAccess];
+    an_address_is_taken_once [Create, Networks, VlanAccess, HotAttach, FixedIp];
+    an_address_outside_is_refused [Create, Networks, VlanAccess, HotAttach, FixedIp];
+    a_network_can_be_full [Create, Networks, VlanAccess, HotAttach];
+    a_detached_ones_address_is_free [Create, Networks, VlanAccess, HotAttach, FixedIp];
+    a_removed_ones_address_is_free [Create, Networks, VlanAccess, FixedIp];
+    a_refused_ones_address_is_free [Create, Networks, VlanAccess, HotAttach, FixedIp];
+    overlapping_networks_share_none [Create, Networks, VlanAccess, FixedIp, OverlappingSubnets];
+    a_network_may_have_no_addresses [Create, Networks, VlanAccess, HotAttach];
+    an_mtu_is_chosen [Create, Networks, VlanAccess, HotAttach, Mtu];
+    both_families_are_handed_out [Create, Networks, VlanAccess, Ipv6];
 }
 
 async fn free_addresses_are_handed_out(lab: &Lab) -> Outcome {

@@ -10,23 +10,23 @@ use pod_core::copy::{
 use pod_core::{Connection, ErrorKind};
 
 cases! { "copy":
-    a_file_arrives [Create, StartStop, Exec, CopyIn];
-    a_file_comes_out [Create, StartStop, Exec, CopyOut];
-    an_empty_file_is_kept [Create, StartStop, CopyIn, CopyOut];
-    a_large_file_is_kept [Create, StartStop, CopyIn, CopyOut];
-    modes_are_kept [Create, StartStop, CopyIn, CopyOut, CopyModes];
-    set_id_bits_are_dropped [Create, StartStop, CopyIn, CopyOut, CopyModes];
-    times_are_kept [Create, StartStop, CopyIn, CopyOut, CopyTimes];
-    owners_are_kept_on_request [Create, StartStop, CopyIn, CopyOut, CopyOwners];
-    holes_stay_holes [Create, StartStop, CopyIn, CopyOut, CopySparse];
-    a_link_is_kept [Create, StartStop, CopyIn, CopyOut, CopySymlinks];
-    a_link_is_followed_on_request [Create, StartStop, Exec, CopyOut, CopySymlinks];
-    a_file_replaces_a_file [Create, StartStop, Exec, CopyIn];
-    a_copy_can_be_checked_by_hash [Create, StartStop, CopyIn, CopyHash];
-    the_report_counts [Create, StartStop, CopyIn];
-    stat_tells_what_is_there [Create, StartStop, Exec, CopyOut];
-    what_is_absent_is_not_found [Create, StartStop, CopyOut];
-    a_parent_must_exist [Create, StartStop, CopyIn];
+    a_file_arrives [Create, Exec, CopyIn];
+    a_file_comes_out [Create, Exec, CopyOut];
+    an_empty_file_is_kept [Create, CopyIn, CopyOut];
+    a_large_file_is_kept [Create, CopyIn, CopyOut];
+    modes_are_kept [Create, CopyIn, CopyOut, CopyModes];
+    set_id_bits_are_dropped [Create, CopyIn, CopyOut, CopyModes];
+    times_are_kept [Create, CopyIn, CopyOut, CopyTimes];
+    owners_are_kept_on_request [Create, CopyIn, CopyOut, CopyOwners];
+    holes_stay_holes [Create, CopyIn, CopyOut, CopySparse];
+    a_link_is_kept [Create, CopyIn, CopyOut, CopySymlinks];
+    a_link_is_followed_on_request [Create, Exec, CopyOut, CopySymlinks];
+    a_file_replaces_a_file [Create, Exec, CopyIn];
+    a_copy_can_be_checked_by_hash [Create, CopyIn, CopyHash];
+    the_report_counts [Create, CopyIn];
+    stat_tells_what_is_there [Create, Exec, CopyOut];
+    what_is_absent_is_not_found [Create, CopyOut];
+    a_parent_must_exist [Create, CopyIn];
 }
 
 pub(super) fn file(path: &str, size: u64) -> Entry {

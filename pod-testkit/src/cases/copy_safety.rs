@@ -10,19 +10,19 @@ use pod_core::copy::{
 use pod_core::{Connection, Error, ErrorKind};
 
 cases! { "copy":
-    a_read_only_place_is_refused [Create, StartStop, CopyIn];
-    a_broken_upload_leaves_no_file [Create, StartStop, CopyIn, CopyOut, CopyAtomic];
-    a_broken_upload_leaves_the_old_file [Create, StartStop, Exec, CopyIn, CopyAtomic];
-    a_cancelled_upload_leaves_no_file [Create, StartStop, CopyIn, CopyOut, CopyAtomic];
-    a_length_that_is_a_lie_is_refused [Create, StartStop, CopyIn, CopyOut];
-    hostile_names_are_refused [Create, StartStop, CopyIn, CopyOut];
-    a_path_through_a_link_of_the_copy_is_refused [Create, StartStop, Exec, CopyIn, CopyOut, CopySymlinks];
-    a_link_in_the_way_is_not_followed [Create, StartStop, Exec, CopyIn, CopyOut];
-    hard_links_out_of_the_copy_are_refused [Create, StartStop, Exec, CopyIn, CopyOut];
-    devices_are_refused [Create, StartStop, CopyIn, CopyOut];
-    links_never_lead_out_of_the_workload [Create, StartStop, Exec, CopyIn, CopyOut, CopySymlinks];
-    a_dropped_download_ends [Create, StartStop, Exec, CopyOut];
-    paths_are_absolute [Create, StartStop, CopyIn, CopyOut];
+    a_read_only_place_is_refused [Create, CopyIn];
+    a_broken_upload_leaves_no_file [Create, CopyIn, CopyOut, CopyAtomic];
+    a_broken_upload_leaves_the_old_file [Create, Exec, CopyIn, CopyAtomic];
+    a_cancelled_upload_leaves_no_file [Create, CopyIn, CopyOut, CopyAtomic];
+    a_length_that_is_a_lie_is_refused [Create, CopyIn, CopyOut];
+    hostile_names_are_refused [Create, CopyIn, CopyOut];
+    a_path_through_a_link_of_the_copy_is_refused [Create, Exec, CopyIn, CopyOut, CopySymlinks];
+    a_link_in_the_way_is_not_followed [Create, Exec, CopyIn, CopyOut];
+    hard_links_out_of_the_copy_are_refused [Create, Exec, CopyIn, CopyOut];
+    devices_are_refused [Create, CopyIn, CopyOut];
+    links_never_lead_out_of_the_workload [Create, Exec, CopyIn, CopyOut, CopySymlinks];
+    a_dropped_download_ends [Create, Exec, CopyOut];
+    paths_are_absolute [Create, CopyIn, CopyOut];
 }
 
 async fn exists(connection: &dyn Connection, path: &str) -> pod_core::Result<bool> {

@@ -12,13 +12,13 @@ use pod_core::{
 use std::time::Duration;
 
 cases! { "cross":
-    errors_name_operation_and_backend [Create, StartStop, Exec];
-    errors_of_networks_do_too [Create, StartStop, Networks];
+    errors_name_operation_and_backend [Create, Exec];
+    errors_of_networks_do_too [Create, Networks];
     an_unknown_option_is_refused [];
-    secrets_are_not_shown [Create, StartStop, Env, Exec, ExecEnv];
-    a_cancelled_create_leaves_all_or_nothing [Create, StartStop];
-    a_cancelled_exec_leaves_no_program [Create, StartStop, Exec, ExecKill];
-    a_cancelled_attach_leaves_all_or_nothing [Create, StartStop, Networks, VlanAccess, HotAttach];
+    secrets_are_not_shown [Create, Env, Exec, ExecEnv];
+    a_cancelled_create_leaves_all_or_nothing [Create];
+    a_cancelled_exec_leaves_no_program [Create, Exec, ExecKill];
+    a_cancelled_attach_leaves_all_or_nothing [Create, Networks, VlanAccess, HotAttach];
     a_cancelled_stop_or_remove_can_be_repeated [Create, StartStop];
 }
 
@@ -48,10 +48,10 @@ async fn errors_name_operation_and_backend(lab: &Lab) -> Outcome {
         named(lab, "logs", backend.logs(LogsRequest::new(nobody)).await.map(|_| "a stream"))?;
     }
     let (name, connection) = lab.running().await?;
-    named(lab, "create", backend.create(CreateRequest::new(lab.spec()?.with_command([""]))).await)?;
+    named(lab, "create", lab.made(lab.spec()?.with_command([""])).await)?;
     let mut again = lab.spec()?;
     again.name = name.clone();
-    named(lab, "create twice", backend.create(CreateRequest::new(again)).await)?;
+    named(lab, "create twice", lab.made(again).await)?;
     named(lab, "remove", backend.remove(RemoveRequest::new(name)).await)?;
     named(lab, "exec", connection.exec(ExecRequest::new(["no-such-program-anywhere"])).await)?;
     named(lab, "exec of nothing", connection.exec(ExecRequest::default()).await)?;

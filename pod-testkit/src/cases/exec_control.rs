@@ -6,16 +6,16 @@ use crate::{Failure, Lab, Outcome};
 use pod_core::{Connection, ConnectionExt, ErrorKind, ExecRequest, ExitStatus, Process, Signal};
 
 cases! { "exec":
-    a_dropped_process_is_killed [Create, StartStop, Exec, ExecKill];
-    kill_ends_all_it_started [Create, StartStop, Exec, ExecKill];
-    kill_after_the_end_ends_what_was_left [Create, StartStop, Exec, ExecKill];
-    a_timeout_ends_all_it_started [Create, StartStop, Exec, ExecKill];
-    a_timeout_leaves_others_alone [Create, StartStop, Exec, ExecKill];
-    what_ends_in_time_is_no_timeout [Create, StartStop, Exec];
-    signals_arrive [Create, StartStop, Exec, ExecSignal];
-    a_signal_after_the_end_is_no_error [Create, StartStop, Exec, ExecSignal];
-    a_detached_program_goes_on [Create, StartStop, Exec];
-    the_workloads_end_ends_programs [Create, StartStop, Exec];
+    a_dropped_process_is_killed [Create, Exec, ExecKill];
+    kill_ends_all_it_started [Create, Exec, ExecKill];
+    kill_after_the_end_ends_what_was_left [Create, Exec, ExecKill];
+    a_timeout_ends_all_it_started [Create, Exec, ExecKill];
+    a_timeout_leaves_others_alone [Create, Exec, ExecKill];
+    what_ends_in_time_is_no_timeout [Create, Exec];
+    signals_arrive [Create, Exec, ExecSignal];
+    a_signal_after_the_end_is_no_error [Create, Exec, ExecSignal];
+    a_detached_program_goes_on [Create, Exec];
+    the_workloads_end_ends_programs [Create, Exec];
 }
 
 /// Whether the process whose number is in a file still runs.
@@ -151,8 +151,13 @@ async fn a_detached_program_goes_on(lab: &Lab) -> Outcome {
 async fn the_workloads_end_ends_programs(lab: &Lab) -> Outcome {
     let (name, connection) = lab.running().await?;
     let mut process = connection.exec(ExecRequest::shell("trap '' TERM; while :; do sleep 0.05; done")).await?;
-    let request = pod_core::StopRequest::new(name).with_grace(std::time::Duration::ZERO);
-    lab.within(5000, "the stop", lab.backend().stop(request)).await??;
+    if lab.has(pod_core::Capability::StartStop) {
+        let request = pod_core::StopRequest::new(name).with_grace(std::time::Duration::ZERO);
+        lab.within(5000, "the stop", lab.backend().stop(request)).await??;
+    } else {
+        let request = pod_core::RemoveRequest::new(name).with_force(true);
+        lab.within(5000, "the removal", lab.backend().remove(request)).await??;
+    }
     // How it ended may be told or lost; that it ended must be.
     let end = lab.within(5000, "the program's end", process.wait()).await?;
     ensure!(!end.as_ref().is_ok_and(|s| s.success()), "a program that was killed ended with {end:?}");

@@ -8,19 +8,19 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 cases! { "exec":
-    stdout_and_stderr_are_apart [Create, StartStop, Exec];
-    much_output_comes_whole [Create, StartStop, Exec];
-    stdin_comes_back_both_ways [Create, StartStop, Exec, ExecStdin];
-    nobody_need_read [Create, StartStop, Exec];
-    the_end_of_stdin_is_seen [Create, StartStop, Exec, ExecStdin];
-    without_stdin_there_is_an_empty_one [Create, StartStop, Exec];
-    a_program_need_not_read_its_stdin [Create, StartStop, Exec, ExecStdin];
-    output_comes_as_it_is_printed [Create, StartStop, Exec, ExecStdin];
-    collected_output_is_bounded [Create, StartStop, Exec];
-    wait_does_not_wait_for_what_was_left [Create, StartStop, Exec];
-    a_terminal_is_one [Create, StartStop, Exec, ExecTty];
-    a_terminal_resizes [Create, StartStop, Exec, ExecTty, ExecResize, ExecStdin];
-    a_terminal_interrupts [Create, StartStop, Exec, ExecTty, ExecStdin];
+    stdout_and_stderr_are_apart [Create, Exec];
+    much_output_comes_whole [Create, Exec];
+    stdin_comes_back_both_ways [Create, Exec, ExecStdin];
+    nobody_need_read [Create, Exec];
+    the_end_of_stdin_is_seen [Create, Exec, ExecStdin];
+    without_stdin_there_is_an_empty_one [Create, Exec];
+    a_program_need_not_read_its_stdin [Create, Exec, ExecStdin];
+    output_comes_as_it_is_printed [Create, Exec, ExecStdin];
+    collected_output_is_bounded [Create, Exec];
+    wait_does_not_wait_for_what_was_left [Create, Exec];
+    a_terminal_is_one [Create, Exec, ExecTty];
+    a_terminal_resizes [Create, Exec, ExecTty, ExecResize, ExecStdin];
+    a_terminal_interrupts [Create, Exec, ExecTty, ExecStdin];
 }
 
 fn missing(what: &str) -> Failure {

@@ -7,10 +7,10 @@ use pod_core::{BoxDuplex, BoxRead, Connection, ErrorKind, ExecRequest, ForwardRe
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 cases! { "forward":
-    a_port_is_reached [Create, StartStop, Exec, ExecStdin, ExecForward];
-    nothing_that_listens_is_an_error [Create, StartStop, ExecForward];
-    port_0_is_refused [Create, StartStop, ExecForward];
-    a_stopped_workload_is_refused [Create, StartStop, ExecForward];
+    a_port_is_reached [Create, Exec, ExecStdin, ExecForward];
+    nothing_that_listens_is_an_error [Create, ExecForward];
+    port_0_is_refused [Create, ExecForward];
+    a_stopped_workload_is_refused [Create, ExecForward];
 }
 
 const PORT: u16 = 7400;
@@ -84,8 +84,13 @@ async fn port_0_is_refused(lab: &Lab) -> Outcome {
 }
 
 async fn a_stopped_workload_is_refused(lab: &Lab) -> Outcome {
-    let (name, connection) = lab.running().await?;
-    lab.backend().stop(pod_core::StopRequest::new(name).with_grace(std::time::Duration::ZERO)).await?;
+    let connection = if lab.has(pod_core::Capability::StartStop) {
+        let (name, connection) = lab.running().await?;
+        lab.backend().stop(pod_core::StopRequest::new(name).with_grace(std::time::Duration::ZERO)).await?;
+        connection
+    } else {
+        lab.backend().connect(&lab.idle().await?).await?
+    };
     let answer = connection.forward(ForwardRequest::new(PORT)).await.map(|_| "a stream");
     expect_error(answer, ErrorKind::WrongState, "a stopped workload")?;
     Ok(())

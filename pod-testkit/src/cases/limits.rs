@@ -6,9 +6,9 @@ use pod_core::{ConnectionExt, ExecRequest, Limits};
 use std::time::Duration;
 
 cases! { "limits":
-    memory_beyond_the_limit_kills [Create, StartStop, LimitMemory, Exec];
-    processes_beyond_the_limit_are_refused [Create, StartStop, LimitPids, Exec];
-    cpu_time_is_shared_out [Create, StartStop, LimitCpu, Exec];
+    memory_beyond_the_limit_kills [Create, LimitMemory, Exec];
+    processes_beyond_the_limit_are_refused [Create, LimitPids, Exec];
+    cpu_time_is_shared_out [Create, LimitCpu, Exec];
 }
 
 async fn memory_beyond_the_limit_kills(lab: &Lab) -> Outcome {

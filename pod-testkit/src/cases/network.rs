@@ -5,8 +5,8 @@ use crate::{Failure, Lab, Outcome};
 use futures_util::StreamExt;
 use pod_core::{
     AttachMode, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, Capability, CreateNetworkOutcome,
-    CreateRequest, DetachOutcome, DetachRequest, ErrorKind, EventKind, EventsRequest, MacAddr, NetworkName,
-    NetworkSpec, RemoveOutcome, RemoveRequest, Route, StartRequest, StopRequest, VerifyRequest, VlanId, WorkloadName,
+    DetachOutcome, DetachRequest, ErrorKind, EventKind, EventsRequest, MacAddr, NetworkName, NetworkSpec,
+    RemoveOutcome, RemoveRequest, Route, StartRequest, StopRequest, VerifyRequest, VlanId, WorkloadName,
 };
 
 cases! { "network":
@@ -15,22 +15,22 @@ cases! { "network":
     another_of_the_name_is_refused [Networks];
     removing_twice_is_already_absent [Networks];
     a_bad_network_is_refused [Networks];
-    one_in_use_is_not_removed [Create, StartStop, Networks, VlanAccess, HotAttach];
-    an_attachment_is_as_asked [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, FixedMac, Mtu];
-    attaching_twice_finds_it [Create, StartStop, Networks, VlanAccess, HotAttach];
-    attaching_in_another_way_is_refused [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp];
-    a_running_one_is_attached_and_detached [Create, StartStop, Networks, VlanAccess, HotAttach];
-    detaching_twice_is_already_detached [Create, StartStop, Networks, VlanAccess, HotAttach];
-    what_is_missing_is_not_found [Create, StartStop, Networks, VlanAccess, HotAttach];
-    attachments_come_with_the_workload [Create, StartStop, Networks, VlanAccess, FixedIp];
-    a_failed_attachment_makes_no_workload [Create, StartStop, Networks, VlanAccess];
-    attachments_are_listed [Create, StartStop, Networks, VlanAccess];
+    one_in_use_is_not_removed [Create, Networks, VlanAccess, HotAttach];
+    an_attachment_is_as_asked [Create, Networks, VlanAccess, HotAttach, FixedIp, FixedMac, Mtu];
+    attaching_twice_finds_it [Create, Networks, VlanAccess, HotAttach];
+    attaching_in_another_way_is_refused [Create, Networks, VlanAccess, HotAttach, FixedIp];
+    a_running_one_is_attached_and_detached [Create, Networks, VlanAccess, HotAttach];
+    detaching_twice_is_already_detached [Create, Networks, VlanAccess, HotAttach];
+    what_is_missing_is_not_found [Create, Networks, VlanAccess, HotAttach];
+    attachments_come_with_the_workload [Create, Networks, VlanAccess, FixedIp];
+    a_failed_attachment_makes_no_workload [Create, Networks, VlanAccess];
+    attachments_are_listed [Create, Networks, VlanAccess];
     attachments_survive_a_restart [Create, StartStop, Networks, VlanAccess];
-    attachments_go_with_the_workload [Create, StartStop, Networks, VlanAccess];
-    changes_are_events [Create, StartStop, Networks, VlanAccess, HotAttach, Events];
-    a_trunk_is_as_asked [Create, StartStop, Networks, VlanAccess, VlanTrunk, HotAttach];
-    routes_are_kept [Create, StartStop, Networks, VlanAccess, Routes];
-    name_servers_are_written [Create, StartStop, Networks, VlanAccess, HotAttach, Dns, Exec];
+    attachments_go_with_the_workload [Create, Networks, VlanAccess];
+    changes_are_events [Create, Networks, VlanAccess, HotAttach, Events];
+    a_trunk_is_as_asked [Create, Networks, VlanAccess, VlanTrunk, HotAttach];
+    routes_are_kept [Create, Networks, VlanAccess, Routes];
+    name_servers_are_written [Create, Networks, VlanAccess, HotAttach, Dns, Exec];
 }
 
 pub(super) const SUBNET: &str = "10.231.0.0/24";
@@ -375,7 +375,7 @@ async fn routes_are_kept(lab: &Lab) -> Outcome {
     verified(lab, &network).await?;
     let bad = [Route { to: net("10.242.0.0/16")?, via: Some(address("192.168.99.1")?) }];
     let spec = lab.spec()?.with_attachment(with(&bad));
-    let made = lab.backend().create(CreateRequest::new(spec)).await;
+    let made = lab.made(spec).await;
     expect_error(made, ErrorKind::InvalidInput, "a next hop outside the subnet")?;
     Ok(())
 }

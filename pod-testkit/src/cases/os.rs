@@ -11,20 +11,20 @@ use pod_core::{
 use std::sync::Arc;
 
 cases! { "os":
-    facts_are_found [Create, StartStop, Exec, ExecStdin];
-    interfaces_are_as_attached [Create, StartStop, Exec, Networks, VlanAccess, FixedIp, FixedMac, Mtu];
-    tagged_interfaces_tell_their_vlan [Create, StartStop, Exec, Networks, VlanAccess, VlanTrunk, FixedIp];
-    both_families_are_shown [Create, StartStop, Exec, Networks, VlanAccess, FixedIp, Ipv6];
-    a_hot_attachment_appears_and_goes [Create, StartStop, Exec, Networks, VlanAccess, HotAttach];
-    routes_are_shown [Create, StartStop, Exec, Networks, VlanAccess, FixedIp, Routes];
-    processes_are_listed_and_killed [Create, StartStop, Exec];
-    files_are_written_and_read [Create, StartStop, Exec, ExecStdin];
-    folders_are_listed [Create, StartStop, Exec];
-    what_is_missing_is_not_found [Create, StartStop, Exec];
-    disks_have_room [Create, StartStop, Exec];
-    memory_shows_its_limit [Create, StartStop, Exec, LimitMemory];
-    processors_show_their_limit [Create, StartStop, Exec, LimitCpu];
-    the_host_name_is_the_workloads [Create, StartStop, Exec];
+    facts_are_found [Create, Exec, ExecStdin];
+    interfaces_are_as_attached [Create, Exec, Networks, VlanAccess, FixedIp, FixedMac, Mtu];
+    tagged_interfaces_tell_their_vlan [Create, Exec, Networks, VlanAccess, VlanTrunk, FixedIp];
+    both_families_are_shown [Create, Exec, Networks, VlanAccess, FixedIp, Ipv6];
+    a_hot_attachment_appears_and_goes [Create, Exec, Networks, VlanAccess, HotAttach];
+    routes_are_shown [Create, Exec, Networks, VlanAccess, FixedIp, Routes];
+    processes_are_listed_and_killed [Create, Exec];
+    files_are_written_and_read [Create, Exec, ExecStdin];
+    folders_are_listed [Create, Exec];
+    what_is_missing_is_not_found [Create, Exec];
+    disks_have_room [Create, Exec];
+    memory_shows_its_limit [Create, Exec, LimitMemory];
+    processors_show_their_limit [Create, Exec, LimitCpu];
+    the_host_name_is_the_workloads [Create, Exec];
 }
 
 async fn os(lab: &Lab) -> Result<(WorkloadName, Os), Failure> {

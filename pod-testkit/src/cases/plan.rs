@@ -9,14 +9,14 @@ use pod_core::{
 };
 
 cases! { "plan":
-    an_intent_becomes_steps [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    a_plan_changes_nothing [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    what_is_true_needs_no_step [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    only_the_difference_is_done [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    what_is_unwanted_goes [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    what_is_not_named_is_left_alone [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    mistakes_are_found [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
-    a_failed_step_rolls_all_back [Create, StartStop, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    an_intent_becomes_steps [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    a_plan_changes_nothing [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    what_is_true_needs_no_step [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    only_the_difference_is_done [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    what_is_unwanted_goes [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    what_is_not_named_is_left_alone [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    mistakes_are_found [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
+    a_failed_step_rolls_all_back [Create, Networks, VlanAccess, HotAttach, FixedIp, Plan];
     an_empty_plan_is_applied [Networks, Plan];
 }
 

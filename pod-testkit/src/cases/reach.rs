@@ -4,27 +4,27 @@ use super::network::{SUBNET, verified, vlan};
 use crate::case::{address, cases, ensure, ensure_eq, expect_error};
 use crate::{Failure, Lab, Outcome};
 use pod_core::{
-    AttachMode, AttachmentSpec, CreateRequest, DetachRequest, Enforcement, ErrorKind, IsolateRequest, Labels,
-    PolicyRule, PolicySpec, ProbeOutcome, ProbeRequest, ProbeTarget, StopRequest, WorkloadName,
+    AttachMode, AttachmentSpec, DetachRequest, Enforcement, ErrorKind, IsolateRequest, Labels, PolicyRule, PolicySpec,
+    ProbeOutcome, ProbeRequest, ProbeTarget, StopRequest, WorkloadName,
 };
 use std::net::IpAddr;
 
 cases! { "network":
-    one_network_reaches [Create, StartStop, Networks, VlanAccess, FixedIp, Probe];
-    another_vlan_does_not [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets];
-    another_subnet_does_not [Create, StartStop, Networks, VlanAccess, FixedIp, Probe];
-    a_moved_one_reaches_its_new_neighbours [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets, HotAttach];
-    probes_come_in_order [Create, StartStop, Networks, VlanAccess, FixedIp, Probe];
-    probes_need_a_running_workload [Create, StartStop, Networks, Probe];
+    one_network_reaches [Create, Networks, VlanAccess, FixedIp, Probe];
+    another_vlan_does_not [Create, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets];
+    another_subnet_does_not [Create, Networks, VlanAccess, FixedIp, Probe];
+    a_moved_one_reaches_its_new_neighbours [Create, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets, HotAttach];
+    probes_come_in_order [Create, Networks, VlanAccess, FixedIp, Probe];
+    probes_need_a_running_workload [Create, Networks, Probe];
     a_stopped_one_does_not_answer [Create, StartStop, Networks, VlanAccess, FixedIp, Probe];
-    an_interface_is_chosen [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets];
-    isolation_cuts_off_and_joins [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Isolate];
-    a_network_can_be_isolated_from_the_start [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Isolate];
+    an_interface_is_chosen [Create, Networks, VlanAccess, FixedIp, Probe, OverlappingSubnets];
+    isolation_cuts_off_and_joins [Create, Networks, VlanAccess, FixedIp, Probe, Isolate];
+    a_network_can_be_isolated_from_the_start [Create, Networks, VlanAccess, FixedIp, Probe, Isolate];
     isolation_of_nothing_is_not_found [Networks, Isolate];
-    rules_allow_and_deny [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
-    rules_are_replaced [Create, StartStop, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
+    rules_allow_and_deny [Create, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
+    rules_are_replaced [Create, Networks, VlanAccess, FixedIp, Probe, Policy, Labels];
     rules_of_nothing_are_not_found [Networks, Policy];
-    a_trunk_carries_its_vlans [Create, StartStop, Networks, VlanAccess, VlanTrunk, FixedIp, Probe];
+    a_trunk_carries_its_vlans [Create, Networks, VlanAccess, VlanTrunk, FixedIp, Probe];
 }
 
 async fn probe(lab: &Lab, from: &WorkloadName, to: &[IpAddr]) -> Result<Vec<ProbeOutcome>, Failure> {
@@ -126,9 +126,9 @@ async fn probes_come_in_order(lab: &Lab) -> Outcome {
 }
 
 async fn probes_need_a_running_workload(lab: &Lab) -> Outcome {
-    let created = lab.backend().create(CreateRequest::new(lab.spec()?)).await?.spec.name;
+    let idle = lab.idle().await?;
     let target = || Ok::<_, Failure>(vec![ProbeTarget::new(address("10.231.0.1")?)]);
-    let probed = lab.networking()?.probe(ProbeRequest::new(created, target()?)).await;
+    let probed = lab.networking()?.probe(ProbeRequest::new(idle, target()?)).await;
     expect_error(probed, ErrorKind::WrongState, "a probe from one that does not run")?;
     let probed = lab.networking()?.probe(ProbeRequest::new(lab.name()?, target()?)).await;
     expect_error(probed, ErrorKind::NotFound, "a probe from one that is not there")?;

@@ -6,11 +6,11 @@ use pod_core::{Capability, CreateRequest, ErrorKind, ExitStatus};
 
 cases! { "lifecycle":
     the_spec_is_kept [Create];
-    the_commands_argv_is_kept [Create, StartStop, Exec];
-    the_environment_arrives [Create, StartStop, Env, Exec];
-    the_working_directory_arrives [Create, StartStop, Cwd, Exec];
-    the_user_arrives [Create, StartStop, User, Exec];
-    the_hosts_are_known [Create, StartStop, Exec];
+    the_commands_argv_is_kept [Create, Exec];
+    the_environment_arrives [Create, Env, Exec];
+    the_working_directory_arrives [Create, Cwd, Exec];
+    the_user_arrives [Create, User, Exec];
+    the_hosts_are_known [Create, Exec];
     a_bad_spec_is_refused [Create];
     the_backend_says_what_it_is [];
 }
@@ -26,7 +26,7 @@ async fn the_spec_is_kept(lab: &Lab) -> Outcome {
     if lab.has(Capability::KeepAlive) {
         spec = spec.with_keep_alive(true);
     }
-    lab.backend().create(CreateRequest::new(spec.clone())).await?;
+    lab.made(spec.clone()).await?;
     let found = lab.backend().inspect(&spec.name).await?.spec;
     ensure_eq!(found.command, spec.command, "the command");
     ensure_eq!(found.keep_alive, spec.keep_alive, "keep-alive");
@@ -110,7 +110,7 @@ async fn a_bad_spec_is_refused(lab: &Lab) -> Outcome {
     bad.push(("no processes", limits(pod_core::Limits::default().with_pids(0))));
     bad.push(("no CPU", limits(pod_core::Limits::default().with_cpus(0.0))));
     for (what, spec) in bad {
-        let made = lab.backend().create(CreateRequest::new(spec)).await;
+        let made = lab.made(spec).await;
         expect_error(made, ErrorKind::InvalidInput, what)?;
     }
     expect_error(lab.backend().inspect(&spec.name).await, ErrorKind::NotFound, "what they left")?;

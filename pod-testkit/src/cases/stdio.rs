@@ -2,18 +2,18 @@
 
 use crate::case::{cases, ensure, ensure_eq, expect_error};
 use crate::{Failure, Lab, Outcome};
-use pod_core::{AttachRequest, BoxRead, CreateRequest, ErrorKind, ExitStatus, TtySize};
+use pod_core::{AttachRequest, BoxRead, ErrorKind, ExitStatus, TtySize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 cases! { "attach":
-    stdin_and_stdout_are_carried [Create, StartStop, AttachStdio];
-    the_end_of_stdin_is_seen [Create, StartStop, AttachStdio];
-    letting_go_leaves_it_running [Create, StartStop, AttachStdio];
-    what_was_printed_before_comes_first [Create, StartStop, AttachStdio];
-    without_stdin_asked_for_there_is_none [Create, StartStop, AttachStdio];
-    one_that_does_not_run_is_refused [Create, StartStop, AttachStdio];
-    signals_go_to_the_command [Create, StartStop, AttachStdio, ExitStatusKept];
-    the_command_can_have_a_terminal [Create, StartStop, AttachStdio, Tty];
+    stdin_and_stdout_are_carried [Create, AttachStdio];
+    the_end_of_stdin_is_seen [Create, AttachStdio];
+    letting_go_leaves_it_running [Create, AttachStdio];
+    what_was_printed_before_comes_first [Create, AttachStdio];
+    without_stdin_asked_for_there_is_none [Create, AttachStdio];
+    one_that_does_not_run_is_refused [Create, AttachStdio];
+    signals_go_to_the_command [Create, AttachStdio, ExitStatusKept];
+    the_command_can_have_a_terminal [Create, AttachStdio, Tty];
 }
 
 fn missing(what: &str) -> Failure {
@@ -120,9 +120,9 @@ async fn without_stdin_asked_for_there_is_none(lab: &Lab) -> Outcome {
 }
 
 async fn one_that_does_not_run_is_refused(lab: &Lab) -> Outcome {
-    let name = lab.backend().create(CreateRequest::new(lab.spec()?)).await?.spec.name;
+    let name = lab.idle().await?;
     let attached = lab.backend().attach(AttachRequest::new(name)).await;
-    expect_error(attached, ErrorKind::WrongState, "attaching to one that was never started")?;
+    expect_error(attached, ErrorKind::WrongState, "attaching to one that does not run")?;
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use crate::case::{address, ensure, expect_error};
 use crate::{Case, Failure, Lab, Outcome};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopySource, Verify};
 use pod_core::{
-    AttachMode, AttachNetworkRequest, AttachRequest, AttachmentSpec, Capability, CreateRequest, Error, ErrorKind,
-    EventsRequest, ExecRequest, ForwardRequest, IsolateRequest, Limits, LogsRequest, NetworkIntent, NetworkSpec,
-    PolicySpec, ProbeRequest, Result, Route, Signal, StartRequest, TtySize, VerifyRequest, WorkloadSpec,
+    AttachMode, AttachNetworkRequest, AttachRequest, AttachmentSpec, Capability, Error, ErrorKind, EventsRequest,
+    ExecRequest, ForwardRequest, IsolateRequest, Limits, LogsRequest, NetworkIntent, NetworkSpec, PolicySpec,
+    ProbeRequest, Result, Route, Signal, StartRequest, TtySize, VerifyRequest, WorkloadSpec,
 };
 use std::fmt::Debug;
 
@@ -48,32 +48,32 @@ asks! {
     LimitCpu "lifecycle.limit_cpu" [Create] create(|s| s.with_limits(Limits::default().with_cpus(1.0)));
     LimitMemory "lifecycle.limit_memory" [Create] create(|s| s.with_limits(Limits::default().with_memory(1 << 30)));
     LimitPids "lifecycle.limit_pids" [Create] create(|s| s.with_limits(Limits::default().with_pids(100)));
-    Exec "exec.run" [Create, StartStop] exec(|r| r);
-    ExecStdin "exec.stdin" [Create, StartStop, Exec] exec(ExecRequest::with_stdin);
-    ExecTty "exec.tty" [Create, StartStop, Exec] exec(|r| r.with_tty(TtySize::default()));
-    ExecUser "exec.user" [Create, StartStop, Exec] exec(|r| r.with_user("0"));
-    ExecCwd "exec.cwd" [Create, StartStop, Exec] exec(|r| r.with_cwd("/"));
-    ExecEnv "exec.env" [Create, StartStop, Exec] exec(|r| r.with_env("A", "b"));
-    ExecBytes "exec.bytes" [Create, StartStop, Exec] exec(|_| ExecRequest::new([b"echo".to_vec(), vec![0xff]]));
-    ExecResize "exec.resize" [Create, StartStop, Exec, ExecTty] resize;
-    ExecSignal "exec.signal" [Create, StartStop, Exec] signal;
-    ExecKill "exec.kill" [Create, StartStop, Exec] kill;
-    ExecForward "exec.forward" [Create, StartStop] forward;
-    CopyIn "copy.in" [Create, StartStop] copy_in(|r| r);
-    CopyOut "copy.out" [Create, StartStop] copy_out;
-    CopyOwners "copy.owners" [Create, StartStop, CopyIn] copy_in(|r| r.with_archive(true));
-    CopyHash "copy.hash" [Create, StartStop, CopyIn] copy_in(|r| r.with_verify(Verify::Hash));
+    Exec "exec.run" [Create] exec(|r| r);
+    ExecStdin "exec.stdin" [Create, Exec] exec(ExecRequest::with_stdin);
+    ExecTty "exec.tty" [Create, Exec] exec(|r| r.with_tty(TtySize::default()));
+    ExecUser "exec.user" [Create, Exec] exec(|r| r.with_user("0"));
+    ExecCwd "exec.cwd" [Create, Exec] exec(|r| r.with_cwd("/"));
+    ExecEnv "exec.env" [Create, Exec] exec(|r| r.with_env("A", "b"));
+    ExecBytes "exec.bytes" [Create, Exec] exec(|_| ExecRequest::new([b"echo".to_vec(), vec![0xff]]));
+    ExecResize "exec.resize" [Create, Exec, ExecTty] resize;
+    ExecSignal "exec.signal" [Create, Exec] signal;
+    ExecKill "exec.kill" [Create, Exec] kill;
+    ExecForward "exec.forward" [Create] forward;
+    CopyIn "copy.in" [Create] copy_in(|r| r);
+    CopyOut "copy.out" [Create] copy_out;
+    CopyOwners "copy.owners" [Create, CopyIn] copy_in(|r| r.with_archive(true));
+    CopyHash "copy.hash" [Create, CopyIn] copy_in(|r| r.with_verify(Verify::Hash));
     Networks "network.networks" [] networks;
     VlanAccess "network.vlan_access" [Networks] network(|n| Ok(n.with_vlan(vlan(101)?)));
     Uplink "network.uplink" [Networks, VlanAccess] network(|n| Ok(n.with_vlan(vlan(101)?).with_uplink("uplink0".parse()?)));
     Ipv6 "network.ipv6" [Networks] network(|n| Ok(n.with_subnet("fd42::/64".parse().map_err(|_| Failure::new("net"))?)));
     Mtu "network.mtu" [Networks] network(|n| Ok(n.with_mtu(1400)));
-    HotAttach "network.hot_attach" [Create, StartStop, Networks] attachment(Ok);
-    VlanTrunk "network.vlan_trunk" [Create, StartStop, Networks, HotAttach] attachment(|a| Ok(a.with_mode(AttachMode::Trunk(vec![vlan(101)?]))));
-    FixedIp "network.fixed_ip" [Create, StartStop, Networks, HotAttach] attachment(|a| Ok(a.with_ip(address("10.231.0.9")?)));
-    FixedMac "network.fixed_mac" [Create, StartStop, Networks, HotAttach] attachment(|a| Ok(a.with_mac("02:00:00:00:00:09".parse()?)));
-    Routes "network.routes" [Create, StartStop, Networks, HotAttach] attachment(|a| Ok(a.with_route(Route { to: "10.9.0.0/16".parse().map_err(|_| Failure::new("net"))?, via: None })));
-    Dns "network.dns" [Create, StartStop, Networks, HotAttach] attachment(|a| Ok(a.with_dns(address("10.231.0.53")?)));
+    HotAttach "network.hot_attach" [Create, Networks] attachment(Ok);
+    VlanTrunk "network.vlan_trunk" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_mode(AttachMode::Trunk(vec![vlan(101)?]))));
+    FixedIp "network.fixed_ip" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_ip(address("10.231.0.9")?)));
+    FixedMac "network.fixed_mac" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_mac("02:00:00:00:00:09".parse()?)));
+    Routes "network.routes" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_route(Route { to: "10.9.0.0/16".parse().map_err(|_| Failure::new("net"))?, via: None })));
+    Dns "network.dns" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_dns(address("10.231.0.53")?)));
     Plan "network.plan" [Networks] plan;
     Isolate "network.isolate" [Networks] isolate;
     Policy "network.policy" [Networks] policy;
@@ -96,7 +96,7 @@ fn refused(lab: &Lab, capability: Capability, answer: Answer) -> Outcome {
 }
 
 async fn create(lab: &Lab, change: fn(WorkloadSpec) -> WorkloadSpec) -> Result<Answer, Failure> {
-    Ok(answer(lab.backend().create(CreateRequest::new(change(lab.spec()?))).await))
+    Ok(answer(lab.made(change(lab.spec()?)).await))
 }
 
 async fn start(lab: &Lab) -> Result<Answer, Failure> {
@@ -111,7 +111,7 @@ async fn logs(lab: &Lab, change: fn(LogsRequest) -> LogsRequest) -> Result<Answe
 /// A workload, where one can be made; else a name.
 async fn existing(lab: &Lab) -> Result<pod_core::WorkloadName, Failure> {
     if lab.has(Capability::Create) {
-        return Ok(lab.backend().create(CreateRequest::new(lab.spec()?)).await?.spec.name);
+        return Ok(lab.made(lab.spec()?).await?.spec.name);
     }
     Ok(lab.name()?)
 }

@@ -1,0 +1,260 @@
+//! The `k8s:` backend.
+
+use crate::cluster::Cluster;
+use crate::config::K8sConfig;
+use crate::errors::is_not_found;
+use crate::namespaces::Namespaces;
+use crate::owner;
+use crate::pods::{self, Marks, Starts};
+use crate::{events, logs};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use pod_core::{
+    AttachRequest, Backend, BackendInfo, Capabilities, Capability, Connection, CreateRequest, Error, ErrorKind,
+    EventStream, EventsRequest, Filter, LABEL_TOPOLOGY, LogStreamOf, LogsRequest, Networking, Process, RemoveOutcome,
+    RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, Workload, WorkloadName,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// Pods of one namespace of a Kubernetes cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct K8sBackend {
+    info: BackendInfo,
+    capabilities: Capabilities,
+    cluster: Cluster,
+    owner: String,
+    starts: Starts,
+}
+
+impl fmt::Debug for K8sBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("K8sBackend").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// What pods can do by themselves.
+fn of_pods() -> Capabilities {
+    use Capability as C;
+    [
+        C::Create,
+        C::ExitStatusKept,
+        C::Logs,
+        C::LogsFollow,
+        C::LogTimestamps,
+        C::Events,
+        C::Tty,
+        C::Env,
+        C::Cwd,
+        C::User,
+        C::Labels,
+        C::KeepAlive,
+        C::LimitCpu,
+        C::LimitMemory,
+    ]
+    .into_iter()
+    .collect()
+}
+
+impl K8sBackend {
+    /// Reaches a cluster.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` without a kubeconfig or for a context that it does not have, with those it has;
+    /// `Unauthenticated` when the credentials are missing or over; `Unavailable` when the API server does
+    /// not answer.
+    pub async fn open(config: K8sConfig) -> Result<Self> {
+        let owner = match &config.owner {
+            Some(owner) => owner.clone(),
+            None => owner::this_user()?,
+        };
+        let uri = config.uri()?;
+        let cluster = Cluster::connect(config).await?;
+        let info = BackendInfo::new(uri, "Kubernetes", cluster.version.clone());
+        Ok(Self { info, capabilities: of_pods(), cluster, owner, starts: Starts::default() })
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Whose things are made here: the value of the label `pod.owner`.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The namespace that is worked in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.cluster.namespace
+    }
+
+    /// The kubeconfig's context in use, or `in-cluster`.
+    #[must_use]
+    pub fn context(&self) -> &str {
+        &self.cluster.context
+    }
+
+    /// The cluster's namespaces.
+    #[must_use]
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces::new(self)
+    }
+
+    /// Makes a pod as it stands, with several containers, init containers, volumes, or what else a
+    /// [`WorkloadSpec`](pod_core::WorkloadSpec) has no place for, and returns when all its containers run
+    /// or have run. POD adds its labels; nothing else is changed, so what is safe by default in
+    /// [`Backend::create`] is for the caller to say here. On failure or cancellation nothing is left.
+    ///
+    /// # Errors
+    /// As [`Backend::create`]; `InvalidInput` for a pod without a name or of another namespace.
+    pub async fn create_pod(&self, mut pod: Pod) -> Result<Workload> {
+        if pod.metadata.name.as_deref().is_none_or(str::is_empty) {
+            return Err(Error::invalid("the pod has no name").with_operation("create"));
+        }
+        if let Some(other) = pod.metadata.namespace.as_deref().filter(|n| *n != self.cluster.namespace) {
+            return Err(Error::invalid("the pod is of another namespace than this backend")
+                .with_context("pod", other)
+                .with_context("backend", self.cluster.namespace.clone())
+                .with_operation("create"));
+        }
+        self.make(&mut pod).await.map_err(|e| self.named("create", e))
+    }
+
+    fn named(&self, operation: &'static str, error: Error) -> Error {
+        error.with_operation(operation).with_backend(self.info.uri.to_string())
+    }
+
+    async fn make(&self, pod: &mut Pod) -> Result<Workload> {
+        let lease = jiff::Timestamp::now()
+            .checked_add(self.cluster.config.wait)
+            .and_then(|t| t.checked_add(jiff::SignedDuration::from_secs(60)))
+            .map_err(|e| Error::invalid("the wait is too long").with_source(e))?;
+        let operation = format!("create-{}", uuid::Uuid::new_v4().simple());
+        pods::mark(pod, &Marks { owner: self.owner.clone(), operation, lease });
+        let made = pods::create(self.cluster.clone(), self.starts.clone(), pod.clone()).await?;
+        self.workload(&made)
+    }
+
+    fn workload(&self, pod: &Pod) -> Result<Workload> {
+        pods::workload_of(pod, self.cluster.config.container.as_deref())
+    }
+
+    /// A workload's pod.
+    async fn pod(&self, name: &WorkloadName) -> Result<Pod> {
+        let pod = self.cluster.pods().get(&pods::pod_name(name)).await.map_err(|e| {
+            if is_not_found(&e) {
+                Error::not_found("workload", name.as_str()).with_context("namespace", self.cluster.namespace.clone())
+            } else {
+                self.cluster.error(e)
+            }
+        })?;
+        Ok(pod)
+    }
+}
+
+/// The error for what Kubernetes can't do.
+fn no_start_stop() -> Error {
+    Error::unsupported("Kubernetes can't stop a pod and start it again")
+        .with_hint("make it running, and remove it: `pod run` and `pod rm -f`")
+}
+
+#[async_trait]
+impl Backend for K8sBackend {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.cluster
+            .client
+            .apiserver_version()
+            .await
+            .map(drop)
+            .map_err(|e| crate::errors::from_kube(e).with_context("server", self.cluster.server.clone()))
+    }
+
+    async fn create(&self, request: CreateRequest) -> Result<Workload> {
+        if !request.start {
+            return Err(no_start_stop());
+        }
+        let mut pod = pods::build(&request.spec, &self.cluster.config)?;
+        self.make(&mut pod).await
+    }
+
+    async fn start(&self, _: StartRequest) -> Result<StartOutcome> {
+        Err(no_start_stop())
+    }
+
+    async fn stop(&self, _: StopRequest) -> Result<StopOutcome> {
+        Err(no_start_stop())
+    }
+
+    async fn remove(&self, request: RemoveRequest) -> Result<RemoveOutcome> {
+        pods::remove(&self.cluster, &pods::pod_name(&request.name), request.force).await
+    }
+
+    async fn inspect(&self, name: &WorkloadName) -> Result<Workload> {
+        self.workload(&self.pod(name).await?)
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Vec<Workload>> {
+        // What Kubernetes holds as labels it filters by itself; the rest is looked at here.
+        let topology = filter.topology.iter().map(|t| (LABEL_TOPOLOGY, t.as_str()));
+        let labels = filter.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(topology);
+        let selector: Vec<_> = labels.filter(|(k, v)| pods::is_shown(k, v)).map(|(k, v)| format!("{k}={v}")).collect();
+        let mut params = ListParams::default().limit(500);
+        if !selector.is_empty() {
+            params = params.labels(&selector.join(","));
+        }
+        let mut found = Vec::new();
+        loop {
+            let page = self.cluster.pods().list(&params).await.map_err(|e| self.cluster.error(e))?;
+            for pod in &page.items {
+                match self.workload(pod) {
+                    Ok(workload) if filter.matches(&workload) => found.push(workload),
+                    Ok(_) => {}
+                    // A name that is no workload's, or no container of the name asked for.
+                    Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+                        tracing::info!(error = %e, pod = pod.metadata.name, "a pod is left out");
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            match page.metadata.continue_.filter(|c| !c.is_empty()) {
+                Some(next) => params = params.continue_token(&next),
+                None => break,
+            }
+        }
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(found)
+    }
+
+    async fn logs(&self, request: LogsRequest) -> Result<LogStreamOf> {
+        logs::read(&self.cluster, &pods::pod_name(&request.name), &request).await
+    }
+
+    async fn events(&self, request: EventsRequest) -> Result<EventStream> {
+        events::follow(&self.cluster, request).await
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Process> {
+        self.pod(&request.name).await?;
+        Err(Error::unsupported("this backend lacks lifecycle.attach"))
+    }
+
+    async fn connect(&self, name: &WorkloadName) -> Result<Arc<dyn Connection>> {
+        self.pod(name).await?;
+        Err(Error::unsupported("this backend lacks exec.run"))
+    }
+
+    fn networking(&self) -> Option<Arc<dyn Networking>> {
+        None
+    }
+}
