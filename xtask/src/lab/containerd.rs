@@ -34,7 +34,7 @@ impl Part for Containerd {
     }
 
     fn prepare(&self, lab: &Lab) -> Result<(), String> {
-        write(&lab.on_node(self.0, "/etc/containerd/config.toml"), &configuration())
+        write(&lab.on_node(self.0, "/etc/containerd/config.toml"), &configuration(snapshotter(lab)?))
     }
 
     fn program(&self, lab: &Lab) -> Result<Option<Program>, String> {
@@ -56,7 +56,13 @@ impl Part for Containerd {
     }
 }
 
-fn configuration() -> String {
+/// How layers are put together. The kernel puts no overlay upon an overlay, such as a container's root is.
+fn snapshotter(lab: &Lab) -> Result<&'static str, String> {
+    let kind = output(Command::new("stat").args(["--file-system", "--format=%T"]).arg(lab.state()))?;
+    Ok(if kind.trim() == "overlayfs" { "native" } else { "overlayfs" })
+}
+
+fn configuration(snapshotter: &str) -> String {
     // restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing, lowering a score fails, and runc with it.
     format!(
         r#"version = 2
@@ -67,7 +73,7 @@ restrict_oom_score_adj = true
 bin_dir = "/opt/cni/bin"
 conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "overlayfs"
+snapshotter = "{snapshotter}"
 "#
     )
 }

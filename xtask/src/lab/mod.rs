@@ -15,6 +15,7 @@ mod etcd;
 mod groups;
 mod images;
 mod kubelet;
+mod life;
 mod network;
 mod node;
 mod parts;
@@ -23,17 +24,18 @@ mod programs;
 mod proxy;
 mod site;
 mod status;
+mod tier;
+
+pub(crate) use tier::{Build, ForTests};
 
 use crate::install;
 use crate::report::span;
 use clap::Subcommand;
-use process::{Record, output};
 use site::{Lab, MOST_NODES};
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Real servers to test against, on this machine
 #[derive(Debug, clap::Args)]
@@ -125,7 +127,7 @@ pub(crate) fn lab(args: &Args) -> Result<ExitCode, String> {
             if let Some(code) = again_as_root()? {
                 return Ok(code);
             }
-            up(name, *nodes, say)?;
+            life::up(name, *nodes, say)?;
             println!("{}", status::how_to_use(name));
             Ok(ExitCode::SUCCESS)
         }
@@ -144,7 +146,7 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
             let names = if *all { site::names() } else { vec![name.to_owned()] };
             for name in names {
                 let since = Instant::now();
-                down(&name)?;
+                life::down(&name)?;
                 println!("lab {name} is down ({})", span(since.elapsed()));
             }
         }
@@ -152,7 +154,7 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
         Task::User { user, group } => println!("{}", self::user(&loaded(name)?, user, group)?.display()),
         Task::Start { part } => {
             let lab = loaded(name)?;
-            let _lock = lock(name)?;
+            let _lock = life::lock(name)?;
             groups::join(&lab)?;
             let since = Instant::now();
             parts::start(&lab, parts::find(&lab, part)?.as_ref())?;
@@ -160,7 +162,7 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
         }
         Task::Stop { part, kill } => {
             let lab = loaded(name)?;
-            let _lock = lock(name)?;
+            let _lock = life::lock(name)?;
             let part = parts::find(&lab, part)?.name();
             let stopped = process::stop(name, &part, *kill)?;
             println!("{part} {}", if stopped { "is stopped" } else { "did not run" });
@@ -197,78 +199,6 @@ fn loaded(name: &str) -> Result<Lab, String> {
     Lab::load(name)?.ok_or_else(none)
 }
 
-/// Keeps others from changing the same lab at the same time.
-fn lock(name: &str) -> Result<fs::File, String> {
-    let path = site::cache()?.join("locks").join(name);
-    site::make(path.parent().unwrap_or(&path))?;
-    let file = fs::File::create(&path).and_then(|f| f.lock().map(|()| f));
-    file.map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Starts a lab, or what of it does not run. The cache has to have all programs.
-fn up(name: &str, nodes: u8, say: impl Fn(&str) + Sync) -> Result<Lab, String> {
-    let _lock = lock(name)?;
-    let since = Instant::now();
-    let cache = site::cache()?;
-    let image = images::busybox(&cache, containerd::IMAGE)?;
-    let programs = programs::build(&cache, &say)?;
-    let mut lab = Lab { name: name.to_owned(), nodes, cache, programs, image };
-    if Lab::complete(name).exists() {
-        let there = loaded(name)?;
-        if there.nodes != nodes {
-            return Err(format!("lab {name} is up with {} nodes: take it down first", there.nodes));
-        }
-        lab = there;
-    } else {
-        if is_there(name)? {
-            say(&format!("clearing what an interrupted start of lab {name} left"));
-            clear(name)?;
-        }
-    }
-    groups::create(&lab)?;
-    groups::join(&lab)?;
-    make_private(&lab)?;
-    lab.save()?;
-    let started = parts::start_all(&lab, &parts::all(&lab), &say);
-    started.map_err(|why| {
-        format!("{why}\nthe logs are in {}; `cargo xtask lab down` clears it", lab.path("parts").display())
-    })?;
-    site::write(&Lab::complete(name), "")?;
-    say(&format!("lab {name} is up ({})", span(since.elapsed())));
-    Ok(lab)
-}
-
-/// Makes the folder of a lab's state, which only root may look into: it has the keys of the cluster.
-fn make_private(lab: &Lab) -> Result<(), String> {
-    site::make(&lab.state())?;
-    output(Command::new("chmod").arg("0700").arg(lab.state())).map(drop)
-}
-
-fn is_there(name: &str) -> Result<bool, String> {
-    Ok(Lab::folder(name).exists() || !groups::all(name).is_empty() || !network::of_lab(name)?.is_empty())
-}
-
-/// Takes a lab down.
-fn down(name: &str) -> Result<(), String> {
-    let _lock = lock(name)?;
-    clear(name)
-}
-
-/// Removes all of a lab, as far as it was made.
-fn clear(name: &str) -> Result<(), String> {
-    for (pid, program) in network::visitors(name)? {
-        eprintln!("note: {program} ({pid}) still runs in the network of lab {name}, which is being removed");
-    }
-    // In this order: a process that still ran could write into the folder, or hold a mount in it.
-    groups::remove(name)?;
-    network::remove(name)?;
-    let folder = Lab::folder(name);
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", folder.display())),
-        _ => Ok(()),
-    }
-}
-
 /// Runs a command in the lab's network.
 fn run(lab: &Lab, command: &[OsString]) -> Result<ExitCode, String> {
     let place = process::Place { netns: lab.netns(), mounts_of: None };
@@ -299,113 +229,4 @@ fn user(lab: &Lab, user: &str, groups: &[String]) -> Result<PathBuf, String> {
     let path = lab.path(format!("users/{user}.conf"));
     certificates::kubeconfig(lab, &file, &path)?;
     Ok(path)
-}
-
-/// A lab for the tests.
-#[derive(Debug)]
-pub(crate) struct ForTests {
-    name: String,
-    /// Whether it was there before, and stays.
-    kept: bool,
-}
-
-impl ForTests {
-    /// The lab that `POD_LAB_NAME` tells, which stays up, else one of this process's own.
-    pub(crate) fn choose() -> Result<Self, String> {
-        match std::env::var("POD_LAB_NAME") {
-            Ok(name) => Ok(Self { name: Lab::check_name(&name)?, kept: true }),
-            Err(_) => Ok(Self { name: format!("test{}", std::process::id()), kept: false }),
-        }
-    }
-
-    /// Brings it up, if it is not.
-    pub(crate) fn ensure(&self, install: bool) -> Result<(), String> {
-        install::ensure(install::LAB, install)?;
-        // Of a run that was killed: its process is gone, and nobody else will take them down.
-        for name in site::names() {
-            let pid = name.strip_prefix("test").and_then(|pid| pid.parse::<u32>().ok());
-            if pid.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
-                self.call(&["down"], &name)?;
-            }
-        }
-        self.call(&["up"], &self.name)
-    }
-
-    /// The words in front of a command that runs in it.
-    pub(crate) fn runner(&self) -> Result<Vec<String>, String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
-        let words = ["lab", "run", "--name", &self.name, "--"].map(String::from);
-        Ok(std::iter::once(own.display().to_string()).chain(words).collect())
-    }
-
-    /// Takes it down, unless it was there before.
-    pub(crate) fn end(&self) -> Result<(), String> {
-        if self.kept { Ok(()) } else { self.call(&["down"], &self.name) }
-    }
-
-    /// This program again: it becomes root by itself.
-    fn call(&self, words: &[&str], name: &str) -> Result<(), String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
-        let mut command = Command::new(own);
-        let status = command.arg("lab").args(words).args(["--name", name]).status();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("cargo xtask lab {} --name {name}: {status}", words.join(" "))),
-            Err(e) => Err(format!("run this program: {e}")),
-        }
-    }
-}
-
-/// The building of the lab's programs, in the background.
-#[derive(Debug)]
-pub(crate) struct Build {
-    child: std::process::Child,
-    log: PathBuf,
-    since: Instant,
-}
-
-/// How long building from nothing may take beside other work.
-const LONGEST_BUILD: Duration = Duration::from_secs(25 * 60);
-
-impl Build {
-    /// Begins, with other work going first.
-    pub(crate) fn begin(log: PathBuf) -> Result<Self, String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
-        let open = || fs::File::create(&log).and_then(|f| Ok((f.try_clone()?, f)));
-        let (out, err) = open().map_err(|e| format!("{}: {e}", log.display()))?;
-        let child = Command::new("nice")
-            .args(["-n", "10"])
-            .arg(own)
-            .args(["lab", "build"])
-            .stdin(std::process::Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .map_err(|e| format!("run nice: {e}"))?;
-        Ok(Self { child, log, since: Instant::now() })
-    }
-
-    /// Waits for its end, and says what it did.
-    pub(crate) fn finish(mut self) -> Result<(), String> {
-        let status = loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if self.since.elapsed() < LONGEST_BUILD => std::thread::sleep(process::POLL),
-                Ok(None) => {
-                    // Go's own children end when their output can't be read any more.
-                    self.child.kill().and_then(|()| self.child.wait()).map_err(|e| e.to_string())?;
-                    return Err(format!("still building after {}: killed", span(LONGEST_BUILD)));
-                }
-                Err(e) => return Err(e.to_string()),
-            }
-        };
-        let told = fs::read_to_string(&self.log).unwrap_or_default();
-        print!("{told}");
-        if status.success() { Ok(()) } else { Err(format!("cargo xtask lab build: {status}: {}", told.trim())) }
-    }
-}
-
-/// Whether a lab's part runs.
-fn running(name: &str, part: &str) -> Option<Record> {
-    Record::load(name, part).filter(|r| r.alive())
 }

@@ -1,7 +1,8 @@
 //! What of a lab runs, and how to use it.
 
+use super::parts;
+use super::process::Record;
 use super::site::Lab;
-use super::{parts, running};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ fn status(name: &str) -> Result<Value, String> {
     };
     let mut listed = Vec::new();
     for part in parts::servers(&lab) {
-        let record = running(name, &part);
+        let record = Record::load(name, &part).filter(|r| r.alive());
         let seconds = record.and_then(|r| r.age()).map(|age| age.as_secs());
         listed.push(json!({
             "name": part,
