@@ -18,6 +18,7 @@ mod config;
 mod credentials;
 mod errors;
 mod events;
+mod exec;
 mod gc;
 mod kubeconfig;
 mod logs;

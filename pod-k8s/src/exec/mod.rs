@@ -1,0 +1,19 @@
+//! Exec and attach over WebSockets, with a channel loop of our own.
+
+pub(crate) mod driver;
+pub(crate) mod frame;
+mod gone;
+mod marks;
+pub(crate) mod open;
+pub(crate) mod pipe;
+pub(crate) mod session;
+#[cfg(test)]
+mod session_tests;
+pub(crate) mod start;
+pub(crate) mod status;
+mod wrap;
+
+pub(crate) use gone::PodWatch;
+pub(crate) use open::{Streams, Target};
+pub(crate) use session::{Order, Progress};
+pub(crate) use status::End;

@@ -1,0 +1,401 @@
+//! The streams between a channel loop and the caller.
+//!
+//! Both of a program's outputs come over one socket: not reading it stops both. So an output that nobody
+//! reads holds the socket up only as long as nobody waits for the other one. When somebody does, what
+//! comes for the full one goes to a temporary file, which keeps memory flat and loses nothing.
+
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+
+/// The bytes an output holds in memory before it counts as full.
+pub(crate) const FULL: usize = 512 << 10;
+/// How much is taken back from the file at once.
+const BACK: usize = 256 << 10;
+/// The most bytes of stdin in one message. The server copies them on in pieces of 32 KiB; larger ones
+/// save turns on this side.
+pub(crate) const PIECE: usize = 64 << 10;
+/// Messages of stdin that wait to be sent.
+const QUEUE: usize = 4;
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<Bytes>,
+    held: usize,
+    /// Bytes in the file that were not taken back.
+    filed: u64,
+    /// No more comes; with an error, something was lost.
+    ended: Option<Result<(), String>>,
+    gone: bool,
+    reader: Option<Waker>,
+    /// The reader found nothing and waits.
+    waits: bool,
+    filler: Option<Waker>,
+    /// Who waits for the reader to go.
+    watcher: Option<Waker>,
+}
+
+impl State {
+    fn wake_reader(&mut self) {
+        self.waits = false;
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_filler(&mut self) {
+        if let Some(waker) = self.filler.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared(Mutex<State>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An output's end in the channel loop.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    shared: Arc<Shared>,
+    file: Option<File>,
+    read_at: u64,
+    write_at: u64,
+}
+
+/// An output's end at the caller.
+#[derive(Debug)]
+pub(crate) struct Reader(Arc<Shared>);
+
+/// An output.
+pub(crate) fn output() -> (Outlet, Reader) {
+    let shared = Arc::new(Shared::default());
+    (Outlet { shared: shared.clone(), file: None, read_at: 0, write_at: 0 }, Reader(shared))
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.gone = true;
+        (state.pieces, state.held) = (VecDeque::new(), 0);
+        state.wake_filler();
+        if let Some(waker) = state.watcher.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Tells when an output's reader is gone.
+#[derive(Debug)]
+pub(crate) struct Watcher(Arc<Shared>);
+
+impl Watcher {
+    /// Waits until nobody reads any more.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            if state.gone {
+                return Poll::Ready(());
+            }
+            state.watcher = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.0.lock();
+        let Some(mut piece) = state.pieces.pop_front() else {
+            if state.filed == 0
+                && let Some(end) = &state.ended
+            {
+                return Poll::Ready(end.clone().map_err(io::Error::other));
+            }
+            state.reader = Some(cx.waker().clone());
+            state.waits = true;
+            state.wake_filler();
+            return Poll::Pending;
+        };
+        let mut taken = 0;
+        loop {
+            let now = buf.remaining().min(piece.len());
+            buf.put_slice(&piece[..now]);
+            piece.advance(now);
+            taken += now;
+            if !piece.is_empty() {
+                state.pieces.push_front(piece);
+                break;
+            }
+            match state.pieces.pop_front() {
+                Some(next) if buf.remaining() > 0 => piece = next,
+                Some(next) => {
+                    state.pieces.push_front(next);
+                    break;
+                }
+                None => break,
+            }
+        }
+        state.held -= taken;
+        if state.held <= FULL / 2 {
+            state.wake_filler();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Outlet {
+    /// Tells when its reader is gone.
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher(self.shared.clone())
+    }
+
+    /// Whether it can take more into memory. Else `cx` is woken when that changes.
+    pub(crate) fn has_room(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.shared.lock();
+        state.filler = Some(cx.waker().clone());
+        state.gone || state.held < FULL
+    }
+
+    /// Whether its reader waits for something to come; `cx` is woken when it begins to.
+    pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.shared.lock();
+        state.filler = Some(cx.waker().clone());
+        state.waits && state.filed == 0
+    }
+
+    /// Whether something should be taken back from the file now; `cx` is woken when that changes.
+    pub(crate) fn wants_back(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.shared.lock();
+        state.filler = Some(cx.waker().clone());
+        state.filed > 0 && !state.gone && state.held <= FULL / 2
+    }
+
+    /// Whether something is still in the file, and somebody may read it.
+    pub(crate) fn has_filed(&self) -> bool {
+        let state = self.shared.lock();
+        state.filed > 0 && !state.gone
+    }
+
+    /// Gives bytes to the reader; into the file when memory is full or others went there before.
+    pub(crate) async fn give(&mut self, data: Bytes) {
+        {
+            let mut state = self.shared.lock();
+            if state.gone || data.is_empty() || matches!(state.ended, Some(Err(_))) {
+                return;
+            }
+            if state.filed == 0 && state.held < FULL {
+                state.held += data.len();
+                state.pieces.push_back(data);
+                state.wake_reader();
+                return;
+            }
+        }
+        let (file, at) = (self.file.take(), self.write_at);
+        let length = data.len() as u64;
+        let written = blocking(move || {
+            let mut file = match file {
+                Some(file) => file,
+                None => tempfile::tempfile()?,
+            };
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(&data)?;
+            Ok(file)
+        })
+        .await;
+        match written {
+            Ok(file) => {
+                self.file = Some(file);
+                self.write_at += length;
+                self.shared.lock().filed += length;
+            }
+            Err(e) => self.fail(format!("output that nobody read could not be kept: {e}")),
+        }
+    }
+
+    /// Takes a piece back from the file.
+    pub(crate) async fn take_back(&mut self) {
+        let Some(mut file) = self.file.take() else { return };
+        let left = self.write_at - self.read_at;
+        let (at, now) = (self.read_at, usize::try_from(left).map_or(BACK, |n| n.min(BACK)));
+        let read = blocking(move || {
+            let mut data = vec![0; now];
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut data)?;
+            Ok((file, data))
+        })
+        .await;
+        match read {
+            Ok((file, data)) => {
+                self.read_at += data.len() as u64;
+                if self.read_at == self.write_at {
+                    // Nothing is in it any more: begin anew, so that it does not grow for ever.
+                    (self.read_at, self.write_at) = (0, 0);
+                } else {
+                    self.file = Some(file);
+                }
+                let mut state = self.shared.lock();
+                state.filed -= data.len() as u64;
+                state.held += data.len();
+                state.pieces.push_back(data.into());
+                state.wake_reader();
+            }
+            Err(e) => self.fail(format!("output that nobody read could not be read back: {e}")),
+        }
+    }
+
+    /// No more comes.
+    pub(crate) fn end(&self) {
+        let mut state = self.shared.lock();
+        state.ended.get_or_insert(Ok(()));
+        state.wake_reader();
+    }
+
+    /// Something was lost: the reader gets an error after what it has.
+    pub(crate) fn fail(&self, why: String) {
+        let mut state = self.shared.lock();
+        state.filed = 0;
+        if !matches!(state.ended, Some(Err(_))) {
+            state.ended = Some(Err(why));
+        }
+        state.wake_reader();
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(io::Error::other(e)),
+    }
+}
+
+/// A program's stdin at the caller: each write is one message, in its channel's form. Shutting it down or
+/// dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Stdin {
+    queue: PollSender<Bytes>,
+    form: fn(&[u8]) -> Bytes,
+}
+
+/// A stdin, and where its messages come out; `None` comes when it was ended.
+pub(crate) fn stdin(form: fn(&[u8]) -> Bytes) -> (Stdin, mpsc::Receiver<Bytes>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Stdin { queue: PollSender::new(sender), form }, receiver)
+}
+
+impl AsyncWrite for Stdin {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match self.queue.poll_reserve(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Poll::Ready(Ok(())) => {
+                let now = data.len().min(PIECE);
+                let message = (self.form)(&data[..now]);
+                match self.queue.send_item(message) {
+                    Ok(()) => Poll::Ready(Ok(now)),
+                    Err(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                }
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.queue.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Lets a filler wait, take back and end, as the loop does.
+    async fn serve(mut outlet: Outlet) {
+        outlet.end();
+        while outlet.has_filed() {
+            poll_fn(|cx| if outlet.wants_back(cx) || !outlet.has_filed() { Poll::Ready(()) } else { Poll::Pending })
+                .await;
+            outlet.take_back().await;
+        }
+        outlet.end();
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_comes_back_in_order() {
+        let (mut outlet, mut reader) = output();
+        let all: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for piece in all.chunks(30_011) {
+            outlet.give(Bytes::copy_from_slice(piece)).await;
+        }
+        assert!(outlet.has_filed());
+        assert!(outlet.shared.lock().held < FULL + 30_011);
+        let server = tokio::spawn(serve(outlet));
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).await.expect("all of it");
+        assert!(got == all);
+        server.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_holds_nothing() {
+        let (mut outlet, reader) = output();
+        drop(reader);
+        for _ in 0..100 {
+            outlet.give(Bytes::from(vec![0; 100_000])).await;
+        }
+        assert_eq!(outlet.shared.lock().held, 0);
+        assert!(!outlet.has_filed() && outlet.file.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_an_error_after_what_came() {
+        let (mut outlet, mut reader) = output();
+        outlet.give(Bytes::from_static(b"some")).await;
+        outlet.fail("cut".into());
+        let mut got = Vec::new();
+        let e = reader.read_to_end(&mut got).await.expect_err("lost");
+        assert_eq!((got.as_slice(), e.to_string().as_str()), (&b"some"[..], "cut"));
+    }
+
+    #[tokio::test]
+    async fn stdin_is_cut_into_messages_and_ends() {
+        let (mut stdin, mut queue) = stdin(crate::exec::frame::stdin);
+        let writer = tokio::spawn(async move {
+            stdin.write_all(&vec![7; 3 * PIECE + 5]).await.expect("written");
+            stdin.shutdown().await.expect("ended");
+            stdin.write_all(b"x").await.expect_err("after its end").kind()
+        });
+        let mut lengths = Vec::new();
+        while let Some(message) = queue.recv().await {
+            assert_eq!(message[0], 0);
+            lengths.push(message.len() - 1);
+        }
+        assert_eq!(lengths, [PIECE, PIECE, PIECE, 5]);
+        assert_eq!(writer.await.expect("no panic"), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,307 @@
+//! The script around a program, and the one that ends it.
+//!
+//! Kubernetes can't signal what an exec runs, gives it no environment and no working directory, and ends
+//! an exec only when nobody holds its output any more. So a program is started by the image's `sh`
+//! (`run.sh`), which costs a fork and no second exec:
+//!
+//! - its environment holds `POD_EXEC=TOKEN`, by which a second exec finds all it started (`signal.sh`);
+//! - marks ([`marks`](super::marks)) tell when it begins, what kept it from that, and how it ended, while
+//!   a child it left behind may go on;
+//! - nothing of the request becomes part of a script: all is passed as arguments.
+//!
+//! The scripts keep to what dash, bash and BusyBox have in common (POSIX.1-2017, "Shell Command
+//! Language"). The shell's own words, such as `Killed`, go nowhere: they are nobody's output. Their
+//! variables begin with `_pod_`, so that they change none of the workload's.
+
+use pod_core::{Error, ExecRequest, Result, Signal};
+
+/// Looks the program up as execvp(3) does, says what it found, and runs it: by its path where the shell has
+/// something of its own by that name, as BusyBox does for all its programs. Its arguments: the token, a
+/// terminal's rows and columns or nothing, a directory or nothing, how many variables follow for the
+/// shell and how many for `env`; these; the program and its arguments.
+const RUN: &str = include_str!("run.sh");
+
+/// Finds processes by the token, given in two parts so that the script does not find itself. With a
+/// process id it sends that one the signal, if it is of the token; else it kills all of the token and
+/// their children until none is left, and prints those it can't kill.
+const SIGNAL: &str = include_str!("signal.sh");
+
+/// Exit code of [`SIGNAL`] where there is no `/proc`.
+pub(crate) const NO_PROC: u8 = 3;
+/// Exit code of [`SIGNAL`] when processes could not be signalled.
+pub(crate) const NOT_ALLOWED: u8 = 4;
+
+/// Variables that shells keep for themselves or read in their own way, such as numbers only: `env` sets
+/// them when the shell is gone.
+const OWN: &[&str] = &[
+    "_",
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_VERSINFO",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "IFS",
+    "LINENO",
+    "OLDPWD",
+    "OPTARG",
+    "OPTIND",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PS1",
+    "PS2",
+    "PS4",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "UID",
+];
+
+/// Whether a shell can set a variable of this name.
+fn is_plain(name: &[u8]) -> bool {
+    let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    name.first().is_some_and(|b| letter(*b))
+        && name.iter().all(|b| letter(*b) || b.is_ascii_digit())
+        && !OWN.iter().any(|own| own.as_bytes() == name)
+}
+
+/// The argv that runs a request's program under this token.
+///
+/// # Errors
+/// `Unsupported` for a program with `=` in its name beside a variable that only `env` can set: `env` would
+/// take the program for a variable.
+pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Vec<Vec<u8>>> {
+    let (plain, odd): (Vec<_>, Vec<_>) = request.env.iter().partition(|(name, _)| is_plain(name));
+    if let (Some((name, _)), Some(program)) = (odd.first(), request.argv.first())
+        && program.contains(&b'=')
+    {
+        return Err(Error::unsupported("a program with `=` in its name can't be given this variable")
+            .with_context("variable", String::from_utf8_lossy(name))
+            .with_hint("run it by `sh -c`"));
+    }
+    let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
+    let mut argv: Vec<Vec<u8>> = [
+        "sh",
+        "-c",
+        RUN,
+        "pod",
+        token,
+        &rows,
+        &cols,
+        request.cwd.as_deref().unwrap_or_default(),
+        &plain.len().to_string(),
+        &odd.len().to_string(),
+    ]
+    .map(|a| a.as_bytes().to_vec())
+    .to_vec();
+    argv.extend(plain.into_iter().chain(odd).map(|(name, value)| [name.as_slice(), b"=", value].concat()));
+    argv.extend(request.argv.iter().cloned());
+    Ok(argv)
+}
+
+/// The argv that signals one process of this token, or kills all of it.
+pub(crate) fn signal(token: &str, to: Option<(Signal, u32)>) -> Vec<Vec<u8>> {
+    let (first, second) = token.split_at(token.len() / 2);
+    let (number, pid) = to.map_or_else(Default::default, |(s, pid)| (s.get().to_string(), pid.to_string()));
+    ["sh", "-c", SIGNAL, "pod", first, second, &number, &pid].map(|a| a.as_bytes().to_vec()).to_vec()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::marks::{Mark, Scanner};
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    /// The shells of this machine: each as the argv that stands for `sh`.
+    fn shells() -> Vec<Vec<&'static str>> {
+        let known: [Vec<&str>; 3] = [vec!["/bin/dash"], vec!["/bin/bash", "--posix"], vec!["/bin/busybox", "sh"]];
+        let here: Vec<_> = known.into_iter().filter(|s| std::path::Path::new(s[0]).exists()).collect();
+        assert!(!here.is_empty(), "this machine has none of dash, bash, busybox");
+        here
+    }
+
+    fn command(shell: &[&str], argv: &[Vec<u8>]) -> Command {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(argv[1..].iter().map(|a| OsStr::from_bytes(a)));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("KEPT", "kept");
+        command
+    }
+
+    struct Ran {
+        out: Vec<u8>,
+        err: Vec<u8>,
+        marks: Vec<Mark>,
+        code: Option<i32>,
+    }
+
+    fn ran(shell: &[&str], request: &ExecRequest) -> Ran {
+        let argv = run(request, "token").expect("an argv");
+        let output = command(shell, &argv).output().expect("the shell runs");
+        let mut scanner = Scanner::new("token");
+        let (err, marks) = scanner.scan(output.stderr.into());
+        Ran { out: output.stdout, err: [err, scanner.rest()].concat(), marks, code: output.status.code() }
+    }
+
+    #[test]
+    fn what_is_given_arrives_and_marks_frame_it() {
+        let args = ["a b", "", "$HOME `id` \"'\\", "*", "-n", "new\nline", "grüße"];
+        for shell in shells() {
+            let mut request =
+                ExecRequest::new(["/bin/sh", "-c", "for a; do printf '<%s>' \"$a\"; done; echo err >&2; exit 7", "sh"]);
+            request.argv.extend(args.map(Into::into));
+            let got = ran(&shell, &request);
+            let expected: String = args.iter().map(|a| format!("<{a}>")).collect();
+            assert_eq!(String::from_utf8_lossy(&got.out), expected, "{shell:?}");
+            assert_eq!(got.err, b"err\n", "{shell:?}");
+            assert_eq!(got.code, Some(7), "{shell:?}");
+            assert!(
+                matches!(got.marks[..], [Mark::Began(pid), Mark::Ended(7)] if pid > 1),
+                "{shell:?} {:?}",
+                got.marks
+            );
+        }
+    }
+
+    #[test]
+    fn environment_and_directory_are_set_whatever_their_names() {
+        for shell in shells() {
+            let request = ExecRequest::new(["env"])
+                .with_cwd("/usr/share")
+                .with_env("ONE", "a b\n$x 'y'")
+                .with_env("EMPTY", "")
+                .with_env("odd.name-1", "odd")
+                .with_env("UID", "none")
+                .with_env("OPTIND", "word")
+                .with_env("IFS", "ab");
+            let text = String::from_utf8_lossy(&ran(&shell, &request).out).into_owned();
+            let wanted = [
+                "ONE=a b\n$x 'y'\n",
+                "EMPTY=\n",
+                "odd.name-1=odd\n",
+                "UID=none\n",
+                "OPTIND=word\n",
+                "IFS=ab\n",
+                "KEPT=kept\n",
+            ];
+            for line in wanted.iter().chain(&["POD_EXEC=token\n"]) {
+                assert!(text.contains(line), "{shell:?}: {line:?} is not in {text:?}");
+            }
+            assert!(!text.contains("_pod_"), "{shell:?}: the script's own variables are exported: {text}");
+            let out = ran(&shell, &ExecRequest::new(["pwd"]).with_cwd("/usr/share")).out;
+            assert_eq!(out, b"/usr/share\n", "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_program_from_running_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("data"), "no program").expect("a file");
+        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        for shell in shells() {
+            let cases = [
+                (ExecRequest::new(["no-such-program-anywhere"]), Mark::NoProgram),
+                (ExecRequest::new(["/no/such"]), Mark::NoProgram),
+                (ExecRequest::new(["./none"]), Mark::NoProgram),
+                (ExecRequest::new([path("data")]), Mark::NotExecutable),
+                (ExecRequest::new(["/etc"]), Mark::NotExecutable),
+                (ExecRequest::new(["data"]).with_env("PATH", path("")), Mark::NotExecutable),
+                (ExecRequest::new(["test"]).with_env("PATH", "/nowhere"), Mark::NoProgram),
+                (ExecRequest::new(["pwd"]).with_cwd("/no/such"), Mark::NoDirectory),
+            ];
+            for (request, mark) in cases {
+                let got = ran(&shell, &request);
+                assert_eq!(got.marks.first(), Some(&mark), "{shell:?} {request:?}");
+                assert!(got.out.is_empty() && got.err.is_empty(), "{shell:?} {request:?}");
+            }
+            let own = tempfile::tempdir().expect("a directory");
+            std::os::unix::fs::symlink("/bin/echo", own.path().join("cat")).expect("a link");
+            let both = format!("{}:/usr/bin:/bin", own.path().display());
+            let got = ran(&shell, &ExecRequest::new(["cat", "own"]).with_env("PATH", both));
+            assert_eq!(got.out, b"own\n", "{shell:?}: the first of the PATH");
+        }
+    }
+
+    #[test]
+    fn a_death_is_told_without_the_shells_words() {
+        for shell in shells() {
+            let got = ran(&shell, &ExecRequest::shell("kill -9 $$; sleep 5"));
+            assert_eq!(got.marks.last(), Some(&Mark::Ended(137)), "{shell:?}");
+            assert_eq!((got.code, got.err.as_slice()), (Some(137), &b""[..]), "{shell:?}");
+        }
+    }
+
+    fn alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    }
+
+    /// A program, a child that ignores signals, one in a session of its own, one without the variable.
+    fn family(shell: &[&str], token: &str, dir: &std::path::Path) -> Child {
+        let script = "cd \"$1\"; echo $$ >main; sh -c 'trap \"\" TERM HUP; echo $$ >child; while :; do sleep 1; done' & \
+                      setsid sh -c 'echo $$ >apart; sleep 60' & \
+                      env -u POD_EXEC sh -c 'echo $$ >bare; sleep 60; true' & \
+                      while ! [ -s main -a -s child -a -s apart -a -s bare ]; do sleep 0.05; done; : >ready; wait";
+        let argv = run(&ExecRequest::new(["sh", "-c", script, "sh", &dir.to_string_lossy()]), token).expect("an argv");
+        let child = command(shell, &argv)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("spawned");
+        let since = Instant::now();
+        while !dir.join("ready").exists() {
+            assert!(since.elapsed() < Duration::from_secs(20), "{shell:?}: the family did not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child
+    }
+
+    #[test]
+    fn all_that_a_program_started_is_killed_and_nothing_else() {
+        for shell in shells() {
+            for tools in ["/usr/bin:/bin", "/nowhere"] {
+                let (ours, other) =
+                    (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+                let token = uuid::Uuid::new_v4().simple().to_string();
+                let mut family_of = family(&shell, &token, ours.path());
+                let mut others = family(&shell, "another", other.path());
+                let killed =
+                    command(&shell, &signal(&token, None)).env("PATH", tools).output().expect("the shell runs");
+                assert_eq!(killed.status.code(), Some(0), "{shell:?}: {}", String::from_utf8_lossy(&killed.stdout));
+                let read =
+                    |dir: &tempfile::TempDir, name| std::fs::read_to_string(dir.path().join(name)).expect("a pid");
+                for name in ["main", "child", "apart", "bare"] {
+                    assert!(!alive(&read(&ours, name)), "{shell:?} with {tools}: {name} still runs");
+                    assert!(alive(&read(&other, name)), "{shell:?} with {tools}: another's {name} was killed");
+                }
+                family_of.wait().expect("reaped");
+                let killed = command(&shell, &signal("another", None)).output().expect("the shell runs");
+                assert!(killed.status.success());
+                others.wait().expect("reaped");
+            }
+        }
+    }
+
+    #[test]
+    fn a_signal_goes_to_the_program_alone() {
+        for shell in shells() {
+            let dir = tempfile::tempdir().expect("a directory");
+            let token = uuid::Uuid::new_v4().simple().to_string();
+            let mut child = family(&shell, &token, dir.path());
+            let read = |name| std::fs::read_to_string(dir.path().join(name)).expect("a pid");
+            let pid: u32 = read("main").trim().parse().expect("a number");
+            let strange = command(&shell, &signal("another", Some((Signal::TERM, pid)))).status().expect("runs");
+            assert!(strange.success() && alive(&read("main")), "{shell:?}: another token's process was signalled");
+            assert!(command(&shell, &signal(&token, Some((Signal::TERM, pid)))).status().expect("runs").success());
+            let status = child.wait().expect("reaped");
+            assert_eq!(status.code(), Some(143), "{shell:?}");
+            assert!(alive(&read("child")), "{shell:?}: a child was signalled");
+            assert!(command(&shell, &signal(&token, None)).status().expect("runs").success());
+        }
+    }
+}
