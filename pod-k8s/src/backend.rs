@@ -1,11 +1,14 @@
 //! The `k8s:` backend.
 
+use crate::attach::{self, Attach};
 use crate::cluster::Cluster;
 use crate::config::K8sConfig;
+use crate::connection::K8sConnection;
 use crate::errors::is_not_found;
+use crate::exec::Target;
 use crate::namespaces::Namespaces;
 use crate::owner;
-use crate::pods::{self, Marks, Starts};
+use crate::pods::{self, Marks, Starts, main_of};
 use crate::{events, logs};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
@@ -52,6 +55,14 @@ fn of_pods() -> Capabilities {
         C::KeepAlive,
         C::LimitCpu,
         C::LimitMemory,
+        C::Exec,
+        C::ExecTty,
+        C::ExecResize,
+        C::ExecSignal,
+        C::ExecKill,
+        C::ExecCwd,
+        C::ExecEnv,
+        C::ExecForward,
     ]
     .into_iter()
     .collect()
@@ -72,7 +83,11 @@ impl K8sBackend {
         let uri = config.uri()?;
         let cluster = Cluster::connect(config).await?;
         let info = BackendInfo::new(uri, "Kubernetes", cluster.version.clone());
-        Ok(Self { info, capabilities: of_pods(), cluster, owner, starts: Starts::default() })
+        let mut capabilities = of_pods();
+        if tells_the_end_of_stdin(&cluster.version) {
+            capabilities = capabilities.with(Capability::ExecStdin);
+        }
+        Ok(Self { info, capabilities, cluster, owner, starts: Starts::default() })
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -152,6 +167,16 @@ impl K8sBackend {
             }
         })?;
         Ok(pod)
+    }
+}
+
+/// Whether a program can be told the end of its stdin: `v5.channel.k8s.io` is on by default since 1.30
+/// (KEP-4006).
+fn tells_the_end_of_stdin(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split(['.', '+', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (1, 30),
+        _ => false,
     }
 }
 
@@ -245,13 +270,24 @@ impl Backend for K8sBackend {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Process> {
-        self.pod(&request.name).await?;
-        Err(Error::unsupported("this backend lacks lifecycle.attach"))
+        let pod = self.pod(&request.name).await?;
+        let main = main_of(&pod, self.cluster.config.container.as_deref())?.container;
+        let stdin = main.stdin == Some(true);
+        if request.stdin && !stdin {
+            return Err(Error::new(ErrorKind::WrongState, "the workload was made without a stdin")
+                .with_context("workload", request.name.as_str())
+                .with_hint("make it with -i, or attach without a stdin"));
+        }
+        let how = Attach { stdin: request.stdin, tty: main.tty == Some(true), size: request.tty };
+        let pod_name = pods::pod_name(&request.name);
+        let target = Target { cluster: self.cluster.clone(), pod: pod_name, container: main.name.clone() };
+        attach::attach(target, how).await
     }
 
     async fn connect(&self, name: &WorkloadName) -> Result<Arc<dyn Connection>> {
-        self.pod(name).await?;
-        Err(Error::unsupported("this backend lacks exec.run"))
+        let pod = self.pod(name).await?;
+        let container = main_of(&pod, self.cluster.config.container.as_deref())?.container.name.clone();
+        Ok(Arc::new(K8sConnection::new(self.cluster.clone(), name.clone(), pods::pod_name(name), container)))
     }
 
     fn networking(&self) -> Option<Arc<dyn Networking>> {

@@ -12,13 +12,16 @@
 //! Everything made carries `app.kubernetes.io/managed-by: pod` and the owner; while a pod is being made
 //! it also carries the operation, by which [`K8sBackend::gc_candidates`] finds what a killed program left.
 
+mod attach;
 mod backend;
 mod cluster;
 mod config;
+mod connection;
 mod credentials;
 mod errors;
 mod events;
 mod exec;
+mod forward;
 mod gc;
 mod kubeconfig;
 mod logs;

@@ -26,6 +26,9 @@ pub(crate) const PIECE: usize = 64 << 10;
 /// Messages of stdin that wait to be sent.
 const QUEUE: usize = 4;
 
+/// What was lost, and how.
+type Loss = (io::ErrorKind, String);
+
 #[derive(Debug, Default)]
 struct State {
     pieces: VecDeque<Bytes>,
@@ -33,7 +36,7 @@ struct State {
     /// Bytes in the file that were not taken back.
     filed: u64,
     /// No more comes; with an error, something was lost.
-    ended: Option<Result<(), String>>,
+    ended: Option<Result<(), Loss>>,
     gone: bool,
     reader: Option<Waker>,
     /// The reader found nothing and waits.
@@ -127,7 +130,7 @@ impl AsyncRead for Reader {
             if state.filed == 0
                 && let Some(end) = &state.ended
             {
-                return Poll::Ready(end.clone().map_err(io::Error::other));
+                return Poll::Ready(end.clone().map_err(|(kind, why)| io::Error::new(kind, why)));
             }
             state.reader = Some(cx.waker().clone());
             state.waits = true;
@@ -172,6 +175,11 @@ impl Outlet {
         let mut state = self.shared.lock();
         state.filler = Some(cx.waker().clone());
         state.gone || state.held < FULL
+    }
+
+    /// Waits until it can take more into memory.
+    pub(crate) async fn room(&self) {
+        poll_fn(|cx| if self.has_room(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Whether its reader waits for something to come; `cx` is woken when it begins to.
@@ -226,7 +234,7 @@ impl Outlet {
                 self.write_at += length;
                 self.shared.lock().filed += length;
             }
-            Err(e) => self.fail(format!("output that nobody read could not be kept: {e}")),
+            Err(e) => self.fail(e.kind(), format!("output that nobody read could not be kept: {e}")),
         }
     }
 
@@ -257,7 +265,7 @@ impl Outlet {
                 state.pieces.push_back(data.into());
                 state.wake_reader();
             }
-            Err(e) => self.fail(format!("output that nobody read could not be read back: {e}")),
+            Err(e) => self.fail(e.kind(), format!("output that nobody read could not be read back: {e}")),
         }
     }
 
@@ -269,11 +277,11 @@ impl Outlet {
     }
 
     /// Something was lost: the reader gets an error after what it has.
-    pub(crate) fn fail(&self, why: String) {
+    pub(crate) fn fail(&self, kind: io::ErrorKind, why: String) {
         let mut state = self.shared.lock();
         state.filed = 0;
         if !matches!(state.ended, Some(Err(_))) {
-            state.ended = Some(Err(why));
+            state.ended = Some(Err((kind, why)));
         }
         state.wake_reader();
     }
@@ -376,7 +384,7 @@ mod tests {
     async fn a_loss_is_an_error_after_what_came() {
         let (mut outlet, mut reader) = output();
         outlet.give(Bytes::from_static(b"some")).await;
-        outlet.fail("cut".into());
+        outlet.fail(io::ErrorKind::ConnectionReset, "cut".into());
         let mut got = Vec::new();
         let e = reader.read_to_end(&mut got).await.expect_err("lost");
         assert_eq!((got.as_slice(), e.to_string().as_str()), (&b"some"[..], "cut"));
