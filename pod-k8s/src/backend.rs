@@ -62,6 +62,7 @@ fn of_pods() -> Capabilities {
         C::ExecKill,
         C::ExecCwd,
         C::ExecEnv,
+        C::ExecBytes,
         C::ExecForward,
     ]
     .into_iter()

@@ -7,6 +7,7 @@
 use crate::exec::Target;
 use crate::exec::frame;
 use crate::exec::pipe::{self, Outlet};
+use crate::pods;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pod_core::{BoxDuplex, Error, ErrorKind, ForwardRequest, Result, Retry};
@@ -31,6 +32,14 @@ const OPENING: Duration = Duration::from_secs(30);
 /// As [`Connection::forward`](pod_core::Connection::forward).
 pub(crate) async fn forward(target: &Target, request: ForwardRequest) -> Result<BoxDuplex> {
     request.validate()?;
+    // The kubelet serves ports of a pod that has ended, too: each is refused.
+    let pod = target.cluster.pods().get(&target.pod).await.map_err(|e| target.refused(e))?;
+    let state = pods::workload_of(&pod, Some(&target.container))?.state;
+    if !state.is_running() {
+        return Err(
+            target.about(Error::new(ErrorKind::WrongState, format!("the pod does not run: it is {}", state.word())))
+        );
+    }
     let opened = target.upgrade(&format!("{}/portforward?ports={}", target.path(), request.port)).await?;
     open(opened.socket, request.port).await.map_err(|e| target.about(e).with_context("port", request.port.to_string()))
 }

@@ -11,8 +11,8 @@ use tokio_tungstenite::WebSocketStream;
 
 /// What stays as it is in a query (RFC 3986, section 2.3, "unreserved").
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// API servers take request headers of 1 MiB (Go's `http.DefaultMaxHeaderBytes`), less what others need.
-const LONGEST: usize = (1 << 20) - (16 << 10);
+/// The client's own addresses are at most 65,534 bytes long, less what stands before the arguments.
+const LONGEST: usize = (64 << 10) - 2048;
 
 /// A container of a pod.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Target {
             let _ = write!(query, "command={}&", utf8_percent_encode(text, QUERY));
         }
         if query.len() > LONGEST {
-            return Err(Error::invalid("the arguments and environment are too long for an API server")
+            return Err(Error::invalid("the arguments and environment are too long for an address")
                 .with_context("bytes", query.len().to_string())
                 .with_context("limit", LONGEST.to_string())
                 .with_hint("pass what is long by stdin or a file"));
@@ -129,7 +129,8 @@ impl Target {
         }
     }
 
-    fn refused(&self, error: kube::Error) -> Error {
+    /// The error for a refusal by the API server.
+    pub(crate) fn refused(&self, error: kube::Error) -> Error {
         if let kube::Error::Api(status) = &error {
             let (code, words) = (status.code, status.message.as_str());
             if code == 404 && words.starts_with("pods ") {

@@ -1,5 +1,15 @@
-_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_d=$4 _pod_n=$5 _pod_v=$6
-shift 6
+_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_d=$4 _pod_n=$5 _pod_v=$6 _pod_l=$7
+shift 7
+while [ "${_pod_l#-}" -gt 0 ]; do
+IFS= read -r _pod_x
+_pod_x=$(printf '%b.' "$_pod_x")
+set -- "$@" "${_pod_x%.}"
+case $_pod_l in
+-1) exec </dev/null; _pod_l=0 ;;
+-*) _pod_l=$((_pod_l+1)) ;;
+*) _pod_l=$((_pod_l-1)) ;;
+esac
+done
 _pod_m() { printf '\001pod:%s:%s\002' "$_pod_t" "$1" >&3; }
 _pod_r() {
 while [ "$_pod_n" -gt 0 ]; do export "$1"; shift; _pod_n=$((_pod_n-1)); done

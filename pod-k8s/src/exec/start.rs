@@ -3,12 +3,13 @@
 use super::driver::{ExecDriver, end_of};
 use super::marks::{Mark, Scanner};
 use super::session::{self, Session, Setup, StdinEnd};
-use super::{End, PodWatch, Progress, Streams, Target, status, wrap};
+use super::wrap::{self, Wrapped};
+use super::{End, PodWatch, Progress, Streams, Target, status};
 use pod_core::{Error, ErrorKind, ExecRequest, ExitStatus, Output, Process, Result, Retry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -72,16 +73,26 @@ impl Starter {
         self.unwrapped(request).await
     }
 
-    async fn open(&self, argv: &[Vec<u8>], request: &ExecRequest, marks: Option<Scanner>) -> Result<Session> {
+    async fn open(&self, program: Wrapped, request: &ExecRequest, marks: Option<Scanner>) -> Result<Session> {
         let tty = request.tty.is_some();
-        let opened = self.target.exec(argv, Streams { stdin: request.stdin, tty }).await?;
+        let stdin = request.stdin || !program.first.is_empty();
+        let opened = self.target.exec(&program.argv, Streams { stdin, tty }).await?;
         let stdin_end = StdinEnd::of(tty, opened.half_close);
         if request.stdin && stdin_end == StdinEnd::Silent {
             return Err(self.target.about(no_half_close()));
         }
-        let session = session::start(opened.socket, Setup { stdin: request.stdin, tty, stdin_end, marks });
+        let mut session = session::start(opened.socket, Setup { stdin, tty, stdin_end, marks });
         if let Some(size) = request.tty {
             let _ = session.orders.send(super::Order::Resize(size)).await;
+        }
+        if !program.first.is_empty()
+            && let Some(stdin) = &mut session.stdin
+        {
+            // A shell that is gone shows in the session's end.
+            let _ = stdin.write_all(&program.first).await;
+        }
+        if !request.stdin {
+            session.stdin = None;
         }
         Ok(session)
     }
@@ -89,8 +100,8 @@ impl Starter {
     /// Starts it by the image's shell; `None` when there is none.
     async fn wrapped(&self, request: &ExecRequest) -> Result<Option<Process>> {
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let argv = wrap::run(request, &token)?;
-        let mut session = self.open(&argv, request, Some(Scanner::new(&token))).await?;
+        let program = wrap::run(request, &token)?;
+        let mut session = self.open(program, request, Some(Scanner::new(&token))).await?;
         let began = session.progress.wait_for(|p| p.first.is_some() || p.end.is_some()).await;
         let Progress { first, end, .. } = began.map(|p| p.clone()).unwrap_or_default();
         let program = || String::from_utf8_lossy(&request.argv[0]).into_owned();
@@ -135,7 +146,8 @@ impl Starter {
                     .with_hint("use an image with a POSIX shell"),
             ));
         }
-        let mut session = self.open(&request.argv, &request, None).await?;
+        let program = Wrapped { argv: request.argv.clone(), first: Vec::new() };
+        let mut session = self.open(program, &request, None).await?;
         // Nothing tells that it has begun but output, or its end.
         let first = session.progress.wait_for(|p| p.output || p.end.is_some());
         let end = match tokio::time::timeout(BARE, first).await {

@@ -18,7 +18,8 @@ use pod_core::{Error, ExecRequest, Result, Signal};
 /// Looks the program up as execvp(3) does, says what it found, and runs it: by its path where the shell has
 /// something of its own by that name, as BusyBox does for all its programs. Its arguments: the token, a
 /// terminal's rows and columns or nothing, a directory or nothing, how many variables follow for the
-/// shell and how many for `env`; these; the program and its arguments.
+/// shell and how many for `env`, how many of what follows comes as lines of stdin instead (negative: and
+/// nothing else does); the variables; the program and its arguments.
 const RUN: &str = include_str!("run.sh");
 
 /// Finds processes by the token, given in two parts so that the script does not find itself. With a
@@ -67,12 +68,25 @@ fn is_plain(name: &[u8]) -> bool {
         && !OWN.iter().any(|own| own.as_bytes() == name)
 }
 
-/// The argv that runs a request's program under this token.
+/// More than this is not put into an address: clients, servers and proxies know no more than 64 KiB.
+const ADDRESS: usize = 40 << 10;
+
+/// A program to start by the image's shell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrapped {
+    /// The argv.
+    pub(crate) argv: Vec<Vec<u8>>,
+    /// What is written to stdin before the program's own, where the arguments don't fit the address or are
+    /// no text.
+    pub(crate) first: Vec<u8>,
+}
+
+/// What runs a request's program under this token.
 ///
 /// # Errors
 /// `Unsupported` for a program with `=` in its name beside a variable that only `env` can set: `env` would
-/// take the program for a variable.
-pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Vec<Vec<u8>>> {
+/// take the program for a variable. Likewise beside a terminal, for arguments that are too long or no text.
+pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     let (plain, odd): (Vec<_>, Vec<_>) = request.env.iter().partition(|(name, _)| is_plain(name));
     if let (Some((name, _)), Some(program)) = (odd.first(), request.argv.first())
         && program.contains(&b'=')
@@ -81,24 +95,41 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Vec<Vec<u8>>> {
             .with_context("variable", String::from_utf8_lossy(name))
             .with_hint("run it by `sh -c`"));
     }
+    let counts = [plain.len(), odd.len()].map(|n| n.to_string());
+    let mut words: Vec<Vec<u8>> =
+        plain.into_iter().chain(odd).map(|(name, value)| [name.as_slice(), b"=", value].concat()).collect();
+    words.extend(request.argv.iter().cloned());
+    let text = words.iter().all(|w| std::str::from_utf8(w).is_ok());
+    // Percent-encoding makes three bytes of most that are no letters.
+    let length: usize = words.iter().map(|w| w.len() * if w.is_ascii() { 2 } else { 3 }).sum();
+    let mut first = Vec::new();
+    let mut lines = 0;
+    if !text || length > ADDRESS {
+        if request.tty.is_some() {
+            return Err(Error::unsupported(
+                "with a terminal, arguments can't be that long, nor bytes that are no UTF-8",
+            )
+            .with_context("bytes", length.to_string())
+            .with_hint("pass what is long by a file"));
+        }
+        lines = words.len();
+        for word in words.drain(..) {
+            for byte in word {
+                match byte {
+                    b' '..=b'[' | b']'..=b'~' => first.push(byte),
+                    // Four digits: what follows may be a digit, too (printf(1p), %b).
+                    other => first.extend(format!("\\0{other:03o}").into_bytes()),
+                }
+            }
+            first.push(b'\n');
+        }
+    }
     let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
-    let mut argv: Vec<Vec<u8>> = [
-        "sh",
-        "-c",
-        RUN,
-        "pod",
-        token,
-        &rows,
-        &cols,
-        request.cwd.as_deref().unwrap_or_default(),
-        &plain.len().to_string(),
-        &odd.len().to_string(),
-    ]
-    .map(|a| a.as_bytes().to_vec())
-    .to_vec();
-    argv.extend(plain.into_iter().chain(odd).map(|(name, value)| [name.as_slice(), b"=", value].concat()));
-    argv.extend(request.argv.iter().cloned());
-    Ok(argv)
+    let lines = format!("{}{lines}", if lines > 0 && !request.stdin { "-" } else { "" });
+    let cwd = request.cwd.as_deref().unwrap_or_default();
+    let argv = ["sh", "-c", RUN, "pod", token, &rows, &cols, cwd, &counts[0], &counts[1], &lines];
+    let argv = argv.iter().map(|a| a.as_bytes().to_vec()).chain(words).collect();
+    Ok(Wrapped { argv, first })
 }
 
 /// The argv that signals one process of this token, or kills all of it.
@@ -140,8 +171,18 @@ mod tests {
     }
 
     fn ran(shell: &[&str], request: &ExecRequest) -> Ran {
-        let argv = run(request, "token").expect("an argv");
-        let output = command(shell, &argv).output().expect("the shell runs");
+        let wrapped = run(request, "token").expect("an argv");
+        let mut child = command(shell, &wrapped.argv)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the shell runs");
+        let mut stdin = child.stdin.take().expect("a stdin");
+        let own = if request.stdin { &b"own\n"[..] } else { b"" };
+        std::io::Write::write_all(&mut stdin, &[&wrapped.first, own].concat()).expect("written");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the shell ends");
         let mut scanner = Scanner::new("token");
         let (err, marks) = scanner.scan(output.stderr.into());
         Ran { out: output.stdout, err: [err, scanner.rest()].concat(), marks, code: output.status.code() }
@@ -198,6 +239,30 @@ mod tests {
     }
 
     #[test]
+    fn long_arguments_and_any_bytes_come_by_stdin() {
+        let all: Vec<u8> = (1..=255).collect();
+        let mut request =
+            ExecRequest::new(["sh", "-c", "for a; do printf '%s\\0' \"$a\"; done; wc -c; printf '%s' \"$B\"", "sh"]);
+        let args =
+            [all.clone(), b"\\n\\0101 \\".to_vec(), Vec::new(), b"\n\n".to_vec(), vec![b'x'; 100_000], b"7".to_vec()];
+        request.argv.extend(args.iter().cloned());
+        request = request.with_env("B", all.clone());
+        for (request, own) in [(request.clone(), "0"), (request.with_stdin(), "4")] {
+            for shell in shells() {
+                let got = ran(&shell, &request);
+                let mut parts: Vec<&[u8]> = got.out.split(|b| *b == 0).collect();
+                let rest = parts.pop().expect("what comes last");
+                assert!(parts == args, "{shell:?}: {:?}", parts.iter().map(|p| p.len()).collect::<Vec<_>>());
+                let (count, variable) = rest.split_at(rest.iter().position(|b| *b == b'\n').expect("a line") + 1);
+                assert_eq!(String::from_utf8_lossy(count).trim(), own, "{shell:?}: what is left of stdin");
+                assert!(variable == all, "{shell:?}: the variable");
+            }
+        }
+        let tty = ExecRequest::new([vec![0xff]]).with_tty(pod_core::TtySize::default());
+        assert_eq!(run(&tty, "t").map_err(|e| e.kind()), Err(pod_core::ErrorKind::Unsupported));
+    }
+
+    #[test]
     fn what_keeps_a_program_from_running_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("data"), "no program").expect("a file");
@@ -246,7 +311,8 @@ mod tests {
                       setsid sh -c 'echo $$ >apart; sleep 60' & \
                       env -u POD_EXEC sh -c 'echo $$ >bare; sleep 60; true' & \
                       while ! [ -s main -a -s child -a -s apart -a -s bare ]; do sleep 0.05; done; : >ready; wait";
-        let argv = run(&ExecRequest::new(["sh", "-c", script, "sh", &dir.to_string_lossy()]), token).expect("an argv");
+        let request = ExecRequest::new(["sh", "-c", script, "sh", &dir.to_string_lossy()]);
+        let argv = run(&request, token).expect("an argv").argv;
         let child = command(shell, &argv)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
