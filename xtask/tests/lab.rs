@@ -83,7 +83,7 @@ fn network(name: &str, parent: &str, ipam: &Value) -> Value {
     })
 }
 
-/// A pod on a node, with a second interface.
+/// A pod on a node, with networks beside its first.
 fn pod(name: &str, node: &str, networks: &str) -> Value {
     let image = std::env::var("POD_LAB_IMAGE").expect("run by `cargo xtask lab run`");
     json!({
@@ -149,6 +149,9 @@ fn servers_stop_and_come_back() {
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["state"].as_str().expect("a state").to_owned()
     };
     assert_eq!(state(), "up");
+    let space = Space::new("lab-outages");
+    space.apply(&pod("a", "node-2", ""));
+    space.kubectl(&["wait", "--for=condition=Ready", "pod/a", "--timeout=60s"]).expect("a pod");
     for (part, how) in [("apiserver", &["stop", "apiserver"][..]), ("kubelet-2", &["stop", "kubelet-2", "--kill"])] {
         xtask(how).expect("it stops");
         assert_eq!(state(), "partial", "without {part}");
@@ -158,6 +161,9 @@ fn servers_stop_and_come_back() {
         xtask(&["start", part]).expect("it starts");
         assert_eq!(state(), "up");
         kubectl(&["get", "nodes"]).expect("an answer");
+        if part == "kubelet-2" {
+            space.kubectl(&["exec", "a", "--", "true"]).expect("it knows its pod");
+        }
     }
     let error = xtask(&["stop", "nosuchpart"]).expect_err("no such part");
     assert!(error.contains("the servers are etcd, apiserver"), "{error}");

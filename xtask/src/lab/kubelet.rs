@@ -1,7 +1,7 @@
 //! A node's kubelet.
 
 use super::parts::Part;
-use super::process::{Program, get};
+use super::process::{Program, get, output};
 use super::site::{Lab, Node, write};
 use super::{certificates, containerd, control, groups, node};
 use std::fs;
@@ -57,8 +57,29 @@ impl Part for Kubelet {
     }
 
     fn ready(&self, lab: &Lab) -> Result<(), String> {
-        get(&node::place(lab, self.0)?, "http://127.0.0.1:10248/healthz").map(drop)
+        get(&node::place(lab, self.0)?, "http://127.0.0.1:10248/healthz")?;
+        // One that was started again is healthy before it knows its pods, and would say there are none.
+        let node = self.0.name();
+        let on_node = format!("spec.nodeName={node}");
+        let listed = ["get", "pods", "--all-namespaces", "--field-selector", &on_node, "-o", "json"];
+        // Without an API server it can't learn of them: then its health is all there is.
+        let Ok(bound) = output(&mut control::kubectl(lab, &listed)?) else { return Ok(()) };
+        let known = format!("/api/v1/nodes/{node}/proxy/pods");
+        let known = output(&mut control::kubectl(lab, &["get", "--raw", &known])?)?;
+        let known = pods(&known)?;
+        match pods(&bound)?.into_iter().find(|uid| !known.contains(uid)) {
+            Some(uid) => Err(format!("it does not know the pod {uid}")),
+            None => Ok(()),
+        }
     }
+}
+
+/// The identities of the pods in a list.
+fn pods(list: &str) -> Result<Vec<String>, String> {
+    let list: serde_json::Value = serde_json::from_str(list).map_err(|e| format!("a list of pods: {e}"))?;
+    // kubelet writes null for an empty list.
+    let items = list["items"].as_array().into_iter().flatten();
+    Ok(items.filter_map(|pod| pod["metadata"]["uid"].as_str()).map(str::to_owned).collect())
 }
 
 /// kubelet's configuration, in JSON, which is YAML, too.
@@ -92,4 +113,19 @@ fn configuration(lab: &Lab, node: Node) -> String {
         "nodeStatusUpdateFrequency": "4s",
     });
     format!("{value:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pods;
+
+    #[test]
+    fn lists_of_pods_are_read() {
+        assert_eq!(
+            pods(r#"{"items":[{"metadata":{"uid":"a"}},{"metadata":{"uid":"b"}}]}"#),
+            Ok(vec!["a".into(), "b".into()])
+        );
+        assert_eq!(pods(r#"{"items":null}"#), Ok(Vec::new()));
+        assert!(pods("no").is_err());
+    }
 }

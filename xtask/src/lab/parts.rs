@@ -37,7 +37,7 @@ pub(super) trait Part: Debug + Send + Sync {
 
     /// How long it may take to become ready; long enough for a machine that is busy with other work.
     fn limit(&self) -> Duration {
-        Duration::from_secs(90)
+        Duration::from_secs(180)
     }
 }
 

@@ -76,14 +76,14 @@ pub(crate) struct Build {
 const LONGEST_BUILD: Duration = Duration::from_secs(25 * 60);
 
 impl Build {
-    /// Begins, with other work going first.
+    /// Begins, with all other work going first.
     pub(crate) fn begin(log: PathBuf) -> Result<Self, String> {
         let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
         let open = || fs::File::create(&log).and_then(|f| Ok((f.try_clone()?, f)));
         let (out, err) = open().map_err(|e| format!("{}: {e}", log.display()))?;
         // A session of its own, so that all of it can be ended.
         let child = Command::new("setsid")
-            .args(["nice", "-n", "10"])
+            .args(["chrt", "--idle", "0"])
             .arg(own)
             .args(["lab", "build"])
             .stdin(Stdio::null())
