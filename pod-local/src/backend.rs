@@ -218,6 +218,8 @@ impl Engine {
         };
         self.ensure_netns(name).await?;
         self.net.set_running(name, true).await?;
+        // What a creation that was killed left half attached is made whole; else nothing is done.
+        self.net.restore(&self.store, name).await?;
         client::start(&start_of(&store, name, record)).await?;
         Ok(StartOutcome::Started)
     }

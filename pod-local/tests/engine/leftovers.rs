@@ -3,8 +3,9 @@
 use crate::Bench;
 use crate::bench_root::{name, spec, walk};
 use pod_core::{
-    Backend, ConnectionExt, CreateRequest, ErrorKind, ExecRequest, ExitStatus, Filter, Image, RemoveOutcome,
-    RemoveRequest, StartOutcome, StartRequest, State, StopOutcome, StopRequest,
+    AttachmentSpec, Backend, ConnectionExt, CreateRequest, ErrorKind, ExecRequest, ExitStatus, Filter, Image,
+    NetworkName, NetworkSpec, RemoveOutcome, RemoveRequest, StartOutcome, StartRequest, State, StopOutcome,
+    StopRequest, VerifyRequest,
 };
 use std::time::Duration;
 
@@ -118,6 +119,31 @@ async fn a_cancelled_creation_is_taken_back() {
         }
         bench.assert_nothing_left();
     }
+}
+
+#[tokio::test]
+async fn an_attachment_that_was_left_half_made_is_whole_after_the_start() {
+    let bench = Bench::new().await;
+    let networking = bench.backend.networking().unwrap();
+    let network = NetworkName::new("red").unwrap();
+    let subnet = "10.77.0.0/24".parse().unwrap();
+    networking.create(NetworkSpec::new(network.clone()).with_subnet(subnet)).await.unwrap();
+    let spec = spec("w", &["sleep", "600"]).with_attachment(AttachmentSpec::new(network.clone()));
+    bench.backend.create(CreateRequest::new(spec)).await.unwrap();
+    // As a creation leaves it that was killed between the pair and its addresses.
+    let netns = format!("--net={}", bench.root.path().join("run/netns/w").display());
+    for change in [["ip", "addr", "flush", "dev", "eth0"].as_slice(), &["ip", "link", "set", "eth0", "down"]] {
+        let done = std::process::Command::new("nsenter").arg(&netns).args(change).status().unwrap();
+        assert!(done.success());
+    }
+    bench.backend.start(StartRequest::new(name("w"))).await.unwrap();
+    let report = networking.verify(VerifyRequest::default()).await.unwrap();
+    assert!(report.ok(), "{:?}", report.findings);
+    let shown = bench.sh("w", "ip -4 addr show eth0").await.stdout_text();
+    assert!(shown.contains("10.77.0.1/24"), "{shown}");
+    bench.remove("w").await;
+    networking.remove(&network).await.unwrap();
+    bench.assert_nothing_left();
 }
 
 #[tokio::test]

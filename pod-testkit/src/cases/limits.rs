@@ -1,8 +1,8 @@
 //! Limits act.
 
 use crate::case::{cases, ensure};
-use crate::{Lab, Outcome};
-use pod_core::{ConnectionExt, ExecRequest, Limits};
+use crate::{Failure, Lab, Outcome};
+use pod_core::{Connection, ConnectionExt, ExecRequest, Limits};
 use std::time::Duration;
 
 cases! { "limits":
@@ -44,21 +44,25 @@ async fn processes_beyond_the_limit_are_refused(lab: &Lab) -> Outcome {
 }
 
 async fn cpu_time_is_shared_out(lab: &Lab) -> Outcome {
-    let took = async |spec, turns: u32| {
-        let name = lab.start(spec).await?.spec.name;
-        let connection = lab.backend().connect(&name).await?;
-        let begun = tokio::time::Instant::now();
-        lab.sh(&*connection, &format!("i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done")).await?;
-        Ok::<_, crate::Failure>(begun.elapsed())
+    // The quickest of some: on a busy machine the others tell of its other work.
+    let took = async |connection: &dyn Connection, turns: u32, times: u32| {
+        let mut quickest = Duration::MAX;
+        for _ in 0..times {
+            let begun = tokio::time::Instant::now();
+            lab.sh(connection, &format!("i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done")).await?;
+            quickest = quickest.min(begun.elapsed());
+        }
+        Ok::<_, Failure>(quickest)
     };
+    let (_, free) = lab.running().await?;
+    let name = lab.start(lab.spec()?.with_limits(Limits::default().with_cpus(0.1))).await?.spec.name;
+    let limited = lab.backend().connect(&name).await?;
     // Enough work to fill more than one period of any scheduler.
     let mut turns = 2000;
-    let mut free = took(lab.spec()?, turns).await?;
-    while free < Duration::from_millis(150) && turns < 10_000_000 {
+    while took(&*free, turns, 3).await? < Duration::from_millis(150) && turns < 10_000_000 {
         turns *= 2;
-        free = took(lab.spec()?, turns).await?;
     }
-    let limited = took(lab.spec()?.with_limits(Limits::default().with_cpus(0.1)), turns).await?;
+    let (free, limited) = (took(&*free, turns, 3).await?, took(&*limited, turns, 2).await?);
     ensure!(limited > free * 2, "with a tenth of a CPU the work took {limited:?}, without a limit {free:?}");
     Ok(())
 }
