@@ -227,7 +227,8 @@ async fn a_terminal_resizes(lab: &Lab) -> Outcome {
 
 async fn a_terminal_interrupts(lab: &Lab) -> Outcome {
     let (_, connection) = lab.running().await?;
-    let request = ExecRequest::shell("echo ready; sleep 60").with_tty(TtySize::default()).with_stdin();
+    // No child: dash loses an interrupt that comes just when it forks.
+    let request = ExecRequest::shell("echo ready; exec sleep 60").with_tty(TtySize::default()).with_stdin();
     let mut process = connection.exec(request).await?;
     let mut stdin = process.take_stdin().ok_or_else(|| missing("stdin"))?;
     let mut stdout = process.take_stdout().ok_or_else(|| missing("stdout"))?;
