@@ -21,6 +21,10 @@
 
 pub use pod_core::*;
 
+/// Kubernetes.
+#[cfg(feature = "k8s")]
+pub use pod_k8s as k8s;
+
 /// The embedded engine of this machine.
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use pod_local as local;
