@@ -1,7 +1,7 @@
 //! One exec over a WebSocket: a loop that reads and writes at once.
 //!
 //! The task ends with the session. It never waits for a reader while another reader waits for it (see
-//! [`pipe`](super::pipe)), and it knows how a program ended from the status channel alone: a socket that
+//! [`pipe`]), and it knows how a program ended from the status channel alone: a socket that
 //! closes without a word is [`End::Lost`].
 
 use super::frame::{self, Incoming};
