@@ -47,6 +47,7 @@ capabilities! {
         Logs "logs" "The command's output is kept and can be read.";
         LogsFollow "logs_follow" "Logs can be followed as they are written.";
         LogTimestamps "log_timestamps" "Log records carry the time at which they were written.";
+        LogBytes "log_bytes" "Log records hold every byte; else a carriage return before a line's end is lost.";
         LogStreams "log_streams" "Log records tell stdout from stderr.";
         Events "events" "Changes of workloads can be watched.";
         AttachStdio "attach" "The command's own stdin, stdout and stderr can be attached to.";

@@ -31,7 +31,7 @@ async fn make(cluster: Cluster, starts: Starts, pod: Pod, mut told: oneshot::Sen
     let name = pod.metadata.name.clone().unwrap_or_default();
     let listener = starts.listen(&cluster, &name);
     // This is not broken off: half-way nobody would know whether there is a pod.
-    let posted = match cluster.pods().create(&PostParams::default(), &pod).await {
+    let posted = match post(&cluster, &pod).await {
         Ok(posted) => posted,
         Err(e) => {
             // One who has gone does not wait for it.
@@ -57,6 +57,27 @@ async fn make(cluster: Cluster, starts: Starts, pod: Pod, mut told: oneshot::Sen
             };
             // One who has gone wants no answer.
             let _ = told.send(Err(error));
+        }
+    }
+}
+
+/// How often a pod is posted whose namespace is not whole yet, and the pause between.
+const POSTS: (u32, Duration) = (30, Duration::from_millis(100));
+
+/// Posts a pod. A new namespace gets its service account a little later, and refuses pods until then.
+async fn post(cluster: &Cluster, pod: &Pod) -> Result<Pod, kube::Error> {
+    let mut tries = POSTS.0;
+    loop {
+        match cluster.pods().create(&PostParams::default(), pod).await {
+            Err(kube::Error::Api(status))
+                if tries > 0
+                    && cluster.config.service_account.is_none()
+                    && status.message.contains("serviceaccount \"default\" not found") =>
+            {
+                tries -= 1;
+                tokio::time::sleep(POSTS.1).await;
+            }
+            posted => return posted,
         }
     }
 }

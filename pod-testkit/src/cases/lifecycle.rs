@@ -236,7 +236,7 @@ async fn events_come_in_order(lab: &Lab) -> Outcome {
     let mut seen = Vec::new();
     let mut last = None;
     while seen.len() < expected.len() {
-        let event = lab.within(5000, "the next event", own.next()).await?;
+        let event = lab.within(5000, &format!("the next event, after {seen:?},"), own.next()).await?;
         let event = event.ok_or_else(|| Failure::new("the event stream ended"))??;
         ensure_eq!(event.workload, name, "whose event it is");
         ensure!(last.is_none_or(|t| t <= event.time), "an event is earlier than the one before");
