@@ -109,6 +109,21 @@ capabilities! {
     }
 }
 
+impl Capability {
+    /// What an error says of a backend without it: no sentence, as all errors.
+    pub(crate) fn lacking(self) -> String {
+        let meaning = self.describe().trim_end_matches('.');
+        let mut letters = meaning.chars();
+        // A word in capitals, such as DNS, stays one.
+        let capitals = meaning.chars().take(2).all(char::is_uppercase);
+        let meaning = match letters.next() {
+            Some(first) if !capitals => first.to_lowercase().chain(letters).collect(),
+            _ => meaning.to_owned(),
+        };
+        format!("this backend lacks {self}: {meaning}")
+    }
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.path())

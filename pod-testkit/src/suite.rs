@@ -50,14 +50,13 @@ pub fn trials(target: &Arc<Target>, backend: &Arc<dyn Backend>, runtime: &Arc<to
             runtime.block_on(run_case(&case, &target, &backend)).map_err(|f| Failed::from(f.message()))
         })
     };
-    let mut all: Vec<Trial> = crate::cases()
-        .into_iter()
-        .map(|case| match case.needs().iter().find(|c| !capabilities.has(**c)) {
-            None => trial(case),
-            Some(lacking) => trial(case).with_kind(format!("lacks {lacking}")).with_ignored_flag(true),
-        })
-        .collect();
-    all.extend(unsupported::cases().into_iter().filter(|(c, _)| !capabilities.has(*c)).map(|(_, case)| trial(case)));
+    let where_possible = |case: Case| match case.needs().iter().find(|c| !capabilities.has(**c)) {
+        None => trial(case),
+        Some(lacking) => trial(case).with_kind(format!("lacks {lacking}")).with_ignored_flag(true),
+    };
+    let mut all: Vec<Trial> = crate::cases().into_iter().map(where_possible).collect();
+    let lacking = unsupported::cases().into_iter().filter(|(c, _)| !capabilities.has(*c));
+    all.extend(lacking.map(|(_, case)| where_possible(case)));
     all
 }
 

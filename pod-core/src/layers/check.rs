@@ -35,7 +35,7 @@ impl Gate {
     fn allow_all(&self, operation: &'static str, needs: &[Capability]) -> Result<()> {
         match needs.iter().find(|c| !self.capabilities.has(**c)) {
             None => Ok(()),
-            Some(missing) => Err(Error::unsupported(format!("this backend lacks {missing}: {}", missing.describe()))
+            Some(missing) => Err(Error::unsupported(missing.lacking())
                 .with_context("capability", missing.path())
                 .with_hint(format!("`pod backend caps {}` lists what it can do", self.backend))
                 .with_operation(operation)

@@ -462,7 +462,7 @@ impl ExecDriver {
         if self.capabilities.has(capability) {
             return Ok(());
         }
-        Err(Error::unsupported(format!("this backend lacks {capability}: {}", capability.describe()))
+        Err(Error::unsupported(capability.lacking())
             .with_operation("exec")
             .with_context("capability", capability.path()))
     }

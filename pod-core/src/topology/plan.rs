@@ -199,7 +199,7 @@ impl Deployment {
             };
             let site = &self.sites[s];
             if let Some(missing) = needs.into_iter().find(|c| !site.has(*c)) {
-                let error = Error::unsupported(format!("this backend lacks {missing}: {}", missing.describe()))
+                let error = Error::unsupported(missing.lacking())
                     .with_context(about.0, about.1)
                     .with_context("capability", missing.path())
                     .with_hint(format!("`pod backend caps {}` lists what it can do", site.uri))

@@ -57,12 +57,16 @@ async fn cpu_time_is_shared_out(lab: &Lab) -> Outcome {
     let (_, free) = lab.running().await?;
     let name = lab.start(lab.spec()?.with_limits(Limits::default().with_cpus(0.1))).await?.spec.name;
     let limited = lab.backend().connect(&name).await?;
+    // What an exec takes that does nothing is no work.
+    let nothing = took(&*free, 0, 3).await?;
     // Enough work to fill more than one period of any scheduler.
     let mut turns = 2000;
-    while took(&*free, turns, 3).await? < Duration::from_millis(150) && turns < 10_000_000 {
+    let mut work = Duration::ZERO;
+    while work < Duration::from_millis(150) && turns < 10_000_000 {
         turns *= 2;
+        work = took(&*free, turns, 3).await?.saturating_sub(nothing);
     }
-    let (free, limited) = (took(&*free, turns, 3).await?, took(&*limited, turns, 2).await?);
-    ensure!(limited > free * 2, "with a tenth of a CPU the work took {limited:?}, without a limit {free:?}");
+    let slowed = took(&*limited, turns, 2).await?.saturating_sub(nothing);
+    ensure!(slowed > work * 2, "with a tenth of a CPU the work took {slowed:?}, without a limit {work:?}");
     Ok(())
 }
