@@ -64,6 +64,15 @@ fn of_pods() -> Capabilities {
         C::ExecEnv,
         C::ExecBytes,
         C::ExecForward,
+        C::CopyIn,
+        C::CopyOut,
+        C::CopySymlinks,
+        C::CopyHardlinks,
+        C::CopyModes,
+        C::CopyBytes,
+        C::CopyOwners,
+        C::CopyAtomic,
+        C::CopyHash,
     ]
     .into_iter()
     .collect()

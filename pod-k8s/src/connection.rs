@@ -1,12 +1,14 @@
 //! Exec, copy and forward in a container of a pod.
 
 use crate::cluster::Cluster;
+use crate::copy::{self, Container};
 use crate::exec::Target;
 use crate::exec::start::Starter;
 use crate::forward;
 use async_trait::async_trait;
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use pod_core::{BoxDuplex, Connection, Error, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
+use pod_core::{BoxDuplex, Connection, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
+use std::sync::Arc;
 
 /// A way into a container of a pod.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ impl K8sConnection {
     pub(crate) fn new(cluster: Cluster, name: WorkloadName, pod: String, container: String) -> Self {
         Self { name, starter: Starter::new(Target { cluster, pod, container }) }
     }
+
+    fn far(&self) -> Container {
+        Container { target: self.starter.target.clone(), watch: self.starter.watch.clone() }
+    }
 }
 
 #[async_trait]
@@ -32,16 +38,16 @@ impl Connection for K8sConnection {
         self.starter.start(request).await
     }
 
-    async fn copy_in(&self, _: CopyInRequest) -> Result<CopyReport> {
-        Err(Error::unsupported("this backend lacks copy.in"))
+    async fn copy_in(&self, request: CopyInRequest) -> Result<CopyReport> {
+        copy::copy_in(Arc::new(self.far()), request).await
     }
 
-    async fn copy_out(&self, _: CopyOutRequest) -> Result<EntryStream> {
-        Err(Error::unsupported("this backend lacks copy.out"))
+    async fn copy_out(&self, request: CopyOutRequest) -> Result<EntryStream> {
+        copy::copy_out(Arc::new(self.far()), request).await
     }
 
-    async fn stat(&self, _: StatRequest) -> Result<Option<FileStat>> {
-        Err(Error::unsupported("this backend lacks copy.out"))
+    async fn stat(&self, request: StatRequest) -> Result<Option<FileStat>> {
+        copy::stat(&self.far(), &request).await
     }
 
     async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {

@@ -17,6 +17,7 @@ mod backend;
 mod cluster;
 mod config;
 mod connection;
+mod copy;
 mod credentials;
 mod errors;
 mod events;

@@ -300,3 +300,11 @@ pub struct CopyReport {
     /// What the far end could not carry, in words, such as `owners`.
     pub not_kept: Vec<String>,
 }
+
+impl CopyReport {
+    /// A report of nothing yet, that will be checked so.
+    #[must_use]
+    pub fn checked_by(checked: CopyCheck) -> Self {
+        Self { checked, ..Self::default() }
+    }
+}

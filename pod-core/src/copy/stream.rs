@@ -37,8 +37,8 @@ pub struct EntryStream {
 
 /// The sending end of a copy. The copy is complete only when [`EntrySink::finish`] was called: a sink
 /// that is dropped before gives the receiver an error, so that a cut stream is never taken for a whole
-/// one.
-#[derive(Debug)]
+/// one. Of several clones, one word is enough.
+#[derive(Debug, Clone)]
 pub struct EntrySink {
     messages: mpsc::Sender<Message>,
 }

@@ -305,8 +305,28 @@ mod tests {
         stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
+    /// What a test started, killed when the test fails before.
+    struct Family {
+        child: Child,
+        pids: Vec<std::path::PathBuf>,
+    }
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            for file in &self.pids {
+                let pid = std::fs::read_to_string(file).ok().and_then(|t| t.trim().parse::<i32>().ok());
+                if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+                    // It is gone when the test went well.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
     /// A program, a child that ignores signals, one in a session of its own, one without the variable.
-    fn family(shell: &[&str], token: &str, dir: &std::path::Path) -> Child {
+    fn family(shell: &[&str], token: &str, dir: &std::path::Path) -> Family {
         let script = "cd \"$1\"; echo $$ >main; sh -c 'trap \"\" TERM HUP; echo $$ >child; while :; do sleep 1; done' & \
                       setsid sh -c 'echo $$ >apart; sleep 60' & \
                       env -u POD_EXEC sh -c 'echo $$ >bare; sleep 60; true' & \
@@ -319,12 +339,14 @@ mod tests {
             .stderr(Stdio::null())
             .spawn()
             .expect("spawned");
+        let pids = ["main", "child", "apart", "bare"].iter().map(|n| dir.join(n)).collect();
+        let family = Family { child, pids };
         let since = Instant::now();
         while !dir.join("ready").exists() {
             assert!(since.elapsed() < Duration::from_secs(20), "{shell:?}: the family did not come up");
             std::thread::sleep(Duration::from_millis(20));
         }
-        child
+        family
     }
 
     #[test]
@@ -345,10 +367,10 @@ mod tests {
                     assert!(!alive(&read(&ours, name)), "{shell:?} with {tools}: {name} still runs");
                     assert!(alive(&read(&other, name)), "{shell:?} with {tools}: another's {name} was killed");
                 }
-                family_of.wait().expect("reaped");
+                family_of.child.wait().expect("reaped");
                 let killed = command(&shell, &signal("another", None)).output().expect("the shell runs");
                 assert!(killed.status.success());
-                others.wait().expect("reaped");
+                others.child.wait().expect("reaped");
             }
         }
     }
@@ -364,7 +386,7 @@ mod tests {
             let strange = command(&shell, &signal("another", Some((Signal::TERM, pid)))).status().expect("runs");
             assert!(strange.success() && alive(&read("main")), "{shell:?}: another token's process was signalled");
             assert!(command(&shell, &signal(&token, Some((Signal::TERM, pid)))).status().expect("runs").success());
-            let status = child.wait().expect("reaped");
+            let status = child.child.wait().expect("reaped");
             assert_eq!(status.code(), Some(143), "{shell:?}");
             assert!(alive(&read("child")), "{shell:?}: a child was signalled");
             assert!(command(&shell, &signal(&token, None)).status().expect("runs").success());

@@ -1,0 +1,31 @@
+LC_ALL=C
+export LC_ALL
+plain() { v=$(printf '%b.' "$1"); v=${v%.}; }
+fail() { printf 'E %s\n' "$1"; exit 9; }
+plain "$1"; path=$v
+if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+ls -d -- "$path" >/dev/null && fail none || exit 8
+fi
+command -v tar >/dev/null || fail notar
+case $(tar --version 2>&1) in
+*GNU*) tar=gnu; set -- "$2" --format=posix --pax-option=delete=atime,delete=ctime --sparse --numeric-owner ;;
+*[Bb]usy[Bb]ox*) tar=busybox; set -- "$2" ;;
+*) tar=other; set -- "$2" ;;
+esac
+if [ "$1" = f ] && [ -L "$path" ] && [ ! -d "$path" ]; then
+path=$(readlink -f -- "$path" && echo .) || exit 8
+path=${path%??}
+fi
+if [ -d "$path" ] && { [ "$1" = f ] || [ ! -L "$path" ]; }; then
+cd -- "$path" || exit 8
+root=.
+[ "$(pwd -P)" != / ] || set -- "$@" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*'
+else
+dir=${path%/*}
+cd -- "${dir:-/}" || exit 8
+root=./${path##*/}
+fi
+shift
+printf 'T %s\n' "$tar"
+printf '%s\0' "$root"
+exec tar -c -f - "$@" -- "$root"
