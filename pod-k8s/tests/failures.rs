@@ -4,9 +4,9 @@ mod space;
 
 use base64::Engine;
 use k8s_openapi::api::core::v1::Pod;
-use space::{Own, with};
 use pod_core::{Backend, Error, ErrorKind, WorkloadSpec};
 use pod_k8s::{K8sBackend, K8sConfig};
+use space::{Own, with};
 use std::time::{Duration, Instant};
 
 /// Makes what can't start: the error, and how long it took.
@@ -166,7 +166,7 @@ async fn no_cluster_wrong_context_and_expired_token() {
     assert!(!format!("{error} {error:?}").contains("no-longer-good"), "{error:?}");
     let untrusted = changed(dir.path(), |k| {
         let cluster = &mut k["clusters"][0]["cluster"];
-        cluster.as_object_mut().map(|c| c.retain(|key, _| key == "server"));
+        cluster.as_object_mut().expect("a cluster").retain(|key, _| key == "server");
     });
     let error = refused(untrusted).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

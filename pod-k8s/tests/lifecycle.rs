@@ -4,12 +4,12 @@ mod space;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use space::{Own, eventually, with};
 use pod_core::{
     Backend, BackendExt, CreateRequest, Error, ErrorKind, ExitStatus, Filter, LABEL_OWNER, Labels, Limits, LogsRequest,
     RemoveOutcome, RemoveRequest, State, WorkloadName,
 };
 use pod_k8s::{CreateNamespaceOutcome, K8sBackend};
+use space::{Own, eventually, with};
 use std::time::{Duration, Instant};
 
 fn name(text: &str) -> WorkloadName {
