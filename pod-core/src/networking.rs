@@ -22,7 +22,8 @@ pub struct NetworkSpec {
     pub subnets: Vec<IpNet>,
     /// Addresses that are never handed out, besides each subnet's own and broadcast address.
     pub reserved: Vec<IpAddr>,
-    /// The interface by which it leaves the host, tagged with `vlan`; `None` stays inside.
+    /// The interface by which it leaves the host, tagged with `vlan`; `None` stays inside. Without a
+    /// VLAN id it has the uplink to itself, untagged, where the platform can do that.
     pub uplink: Option<IfName>,
     /// Its MTU in bytes, 68 to 65535; 1280 or more with an IPv6 subnet (RFC 8200 section 5).
     pub mtu: u32,
@@ -134,10 +135,6 @@ impl NetworkSpec {
             if !self.subnets.iter().any(|n| n.contains(ip)) {
                 return Err(bad(format!("the reserved address {ip} is in none of its subnets")));
             }
-        }
-        if self.uplink.is_some() && self.vlan.is_none() {
-            return Err(bad("a network with an uplink needs a VLAN id to be tagged with".into())
-                .with_hint("give it `vlan: 1` to `vlan: 4094`, or leave the uplink out"));
         }
         Ok(())
     }

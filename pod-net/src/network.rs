@@ -52,7 +52,7 @@ impl Inner {
     }
 
     pub(crate) fn create_network(&self, spec: &NetworkSpec) -> Result<CreateNetworkOutcome> {
-        spec.validate()?;
+        crate::uplink::validate(spec)?;
         self.check_kernel(spec)?;
         let _lock = self.store.lock()?;
         self.create_locked(spec).map_err(|e| match self.clean_if_unused() {

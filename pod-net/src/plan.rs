@@ -169,7 +169,7 @@ fn check_intent(intent: &NetworkIntent) -> Result<()> {
     let both = |what: &str| Error::invalid(format!("{what} is both wanted and unwanted"));
     let mut networks = BTreeSet::new();
     for spec in &intent.networks {
-        spec.validate()?;
+        uplink::validate(spec)?;
         if !networks.insert(&spec.name) {
             return Err(twice("a network").with_context("network", spec.name.as_str()));
         }

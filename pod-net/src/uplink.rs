@@ -11,6 +11,17 @@ use crate::store::NetworkRecord;
 use pod_core::{Error, ErrorKind, IfName, NetworkSpec, Result, VlanId};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
+/// Checks a network by itself. An uplink is shared with the host, so its frames need a tag.
+pub(crate) fn validate(spec: &NetworkSpec) -> Result<()> {
+    spec.validate()?;
+    if spec.uplink.is_some() && spec.vlan.is_none() {
+        return Err(Error::invalid("a network with an uplink needs a VLAN id to be tagged with")
+            .with_context("network", spec.name.as_str())
+            .with_hint("give it `vlan: 1` to `vlan: 4094`, or leave the uplink out"));
+    }
+    Ok(())
+}
+
 /// Checks that a network's uplink is there, up, and wide enough; needs no change.
 pub(crate) fn check(spec: &NetworkSpec) -> Result<()> {
     match &spec.uplink {
