@@ -6,9 +6,12 @@ use crate::config::K8sConfig;
 use crate::connection::K8sConnection;
 use crate::errors::is_not_found;
 use crate::exec::Target;
+use crate::nad::Definitions;
 use crate::namespaces::Namespaces;
+use crate::networking::{self, Connector, K8sNetworking};
 use crate::owner;
 use crate::pods::{self, Marks, Starts, main_of};
+use crate::policy::NetworkPolicies;
 use crate::{events, logs};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
@@ -97,6 +100,9 @@ impl K8sBackend {
         if tells_the_end_of_stdin(&cluster.version) {
             capabilities = capabilities.with(Capability::ExecStdin);
         }
+        for capability in networking::capabilities(&cluster).await? {
+            capabilities = capabilities.with(capability);
+        }
         Ok(Self { info, capabilities, cluster, owner, starts: Starts::default() })
     }
 
@@ -126,6 +132,26 @@ impl K8sBackend {
     #[must_use]
     pub fn namespaces(&self) -> Namespaces {
         Namespaces::new(self)
+    }
+
+    /// The network attachment definitions of the namespace.
+    #[must_use]
+    pub fn definitions(&self) -> Definitions {
+        Definitions::new(self.cluster.clone())
+    }
+
+    /// Policies on the cluster's own network, in the namespace.
+    #[must_use]
+    pub fn policies(&self) -> NetworkPolicies {
+        NetworkPolicies::new(self.clone())
+    }
+
+    /// Looks which network plugins the cluster has.
+    ///
+    /// # Errors
+    /// As the server says; what the user may not see is in the report, no error.
+    pub async fn cni(&self) -> Result<crate::cni::CniReport> {
+        crate::cni::detect(&self.cluster).await.map_err(|e| self.named("cni", e))
     }
 
     /// Makes a pod as it stands, with several containers, init containers, volumes, or what else a
@@ -160,11 +186,40 @@ impl K8sBackend {
         let operation = format!("create-{}", uuid::Uuid::new_v4().simple());
         pods::mark(pod, &Marks { owner: self.owner.clone(), operation, lease });
         let made = pods::create(self.cluster.clone(), self.starts.clone(), pod.clone()).await?;
+        if let Err(error) = networking::check_attached(&made) {
+            // It runs, and is not what was asked for: on the wrong networks it may do harm.
+            let name = made.metadata.name.as_deref().unwrap_or_default();
+            let uid = made.metadata.uid.as_deref().unwrap_or_default();
+            return Err(match pods::take_back(&self.cluster, name, uid).await {
+                Ok(()) => error,
+                Err(left) => error.with_context("left_behind", left.to_string()),
+            });
+        }
         self.workload(&made)
     }
 
     fn workload(&self, pod: &Pod) -> Result<Workload> {
-        pods::workload_of(pod, self.cluster.config.container.as_deref())
+        let mut workload = pods::workload_of(pod, self.cluster.config.container.as_deref())?;
+        workload.attachments = networking::attachments_of(pod)?;
+        Ok(workload)
+    }
+
+    /// A way into a workload, for probes.
+    fn connector(&self) -> Connector {
+        let backend = self.clone();
+        Arc::new(move |name| {
+            let backend = backend.clone();
+            Box::pin(async move { backend.connect(&name).await })
+        })
+    }
+
+    /// Gives back the addresses of a pod that is gone. They are also free when nobody does: a claim
+    /// without a pod counts only for a while.
+    async fn release(&self, pod: &Pod, error: Error) -> Error {
+        match networking::release(&self.cluster, pod).await {
+            Ok(()) => error,
+            Err(left) => error.with_context("left_behind", left.to_string()),
+        }
     }
 
     /// A workload's pod.
@@ -220,7 +275,14 @@ impl Backend for K8sBackend {
             return Err(no_start_stop());
         }
         let mut pod = pods::build(&request.spec, &self.cluster.config)?;
-        self.make(&mut pod).await
+        networking::annotate(&self.cluster, &request.spec, &mut pod).await?;
+        match self.make(&mut pod).await {
+            Ok(made) => Ok(made),
+            Err(error) => {
+                let error = networking::explain(&self.cluster, &pod, error).await;
+                Err(self.release(&pod, error).await)
+            }
+        }
     }
 
     async fn start(&self, _: StartRequest) -> Result<StartOutcome> {
@@ -232,7 +294,17 @@ impl Backend for K8sBackend {
     }
 
     async fn remove(&self, request: RemoveRequest) -> Result<RemoveOutcome> {
-        pods::remove(&self.cluster, &pods::pod_name(&request.name), request.force).await
+        let name = pods::pod_name(&request.name);
+        let networks = self.capabilities.has(Capability::Networks);
+        let pod = match networks {
+            true => self.cluster.pods().get_opt(&name).await.map_err(|e| self.cluster.error(e))?,
+            false => None,
+        };
+        let outcome = pods::remove(&self.cluster, &name, request.force).await?;
+        if let Some(pod) = pod {
+            networking::release(&self.cluster, &pod).await?;
+        }
+        Ok(outcome)
     }
 
     async fn inspect(&self, name: &WorkloadName) -> Result<Workload> {
@@ -301,6 +373,7 @@ impl Backend for K8sBackend {
     }
 
     fn networking(&self) -> Option<Arc<dyn Networking>> {
-        None
+        let networks = self.capabilities.has(Capability::Networks);
+        networks.then(|| Arc::new(K8sNetworking::new(self.cluster.clone(), self.connector())) as Arc<dyn Networking>)
     }
 }

@@ -1,5 +1,6 @@
 //! How a `k8s:` backend is chosen: context, namespace, and what its options say.
 
+use crate::nad::Plugin;
 use pod_core::{Address, BackendUri, Error, ErrorKind, Image, Result, WorkloadName};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ pub const SCHEMES: &[&str] = &["k8s"];
 
 /// The options that an address may carry.
 const OPTIONS: &[&str] =
-    &["context", "kubeconfig", "container", "image", "node", "owner", "pull", "service_account", "wait"];
+    &["context", "kubeconfig", "container", "image", "node", "owner", "plugin", "pull", "service_account", "wait"];
 
 /// How long a start may take unless the address says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
@@ -73,6 +74,9 @@ pub struct K8sConfig {
     /// Whose things are made here, a label's value: 1 to 63 letters, digits, `-`, `_` and `.`. `None` is
     /// this machine's id and the user's number. `gc` touches only what this owner made. Option `owner`.
     pub owner: Option<String>,
+    /// Which CNI plugin makes the attachments of networks with an uplink; macvlan unless told. Option
+    /// `plugin`: `macvlan`, `ipvlan`, `vlan`, `bridge`, `sriov:RESOURCE`.
+    pub plugin: Plugin,
     /// When images are fetched; `None` is Kubernetes' own rule: always for `:latest`, else when
     /// missing. Option `pull`: `always`, `missing`, `never`.
     pub pull: Option<Pull>,
@@ -94,6 +98,7 @@ impl Default for K8sConfig {
             image: None,
             node: None,
             owner: None,
+            plugin: Plugin::default(),
             pull: None,
             service_account: None,
             wait: WAIT,
@@ -206,6 +211,10 @@ impl K8sConfig {
             return Err(bad(uri, "the option \"owner\" is no label's value")
                 .with_hint("1 to 63 letters, digits, '-', '_' and '.', the first and last a letter or digit"));
         }
+        let plugin = match uri.option("plugin") {
+            None => Plugin::default(),
+            Some(text) => text.parse().map_err(|e: Error| e.with_context("address", uri.to_string()))?,
+        };
         let pull = match uri.option("pull") {
             None => None,
             Some("always") => Some(Pull::Always),
@@ -231,6 +240,7 @@ impl K8sConfig {
             },
             node: checked("node", true)?,
             owner,
+            plugin,
             pull,
             service_account: checked("service_account", true)?,
             wait,
@@ -272,6 +282,13 @@ impl K8sConfig {
         self
     }
 
+    /// Makes the attachments of networks with an uplink by this plugin.
+    #[must_use]
+    pub fn with_plugin(mut self, plugin: Plugin) -> Self {
+        self.plugin = plugin;
+        self
+    }
+
     /// Takes this image for workloads that name none.
     #[must_use]
     pub fn with_image(mut self, image: Image) -> Self {
@@ -306,6 +323,7 @@ impl K8sConfig {
             ("image", self.image.as_ref().map(ToString::to_string)),
             ("node", self.node.clone()),
             ("owner", self.owner.clone()),
+            ("plugin", (self.plugin != Plugin::default()).then(|| self.plugin.to_string())),
             ("pull", pull),
             ("service_account", self.service_account.clone()),
             ("wait", wait),
@@ -400,6 +418,7 @@ mod tests {
             "k8s:?nod=x",
             "k8s:?wait=0",
             "k8s:?wait=soon",
+            "k8s:?plugin=fabric",
             "k8s:?pull=sometimes",
             "k8s:?node=",
             "k8s:?node=A",

@@ -12,9 +12,11 @@
 //! Everything made carries `app.kubernetes.io/managed-by: pod` and the owner; while a pod is being made
 //! it also carries the operation, by which [`K8sBackend::gc_candidates`] finds what a killed program left.
 
+mod allocate;
 mod attach;
 mod backend;
 mod cluster;
+pub mod cni;
 mod config;
 mod connection;
 mod copy;
@@ -28,8 +30,10 @@ mod kubeconfig;
 mod logs;
 pub mod nad;
 mod namespaces;
+mod networking;
 mod owner;
 mod pods;
+pub mod policy;
 pub mod rbac;
 
 pub use backend::K8sBackend;

@@ -6,20 +6,27 @@
 //! plugins really read ([`check()`]) and put right ([`fix()`]).
 
 mod addresses;
+mod api;
 mod check;
 mod definition;
 mod fix;
 mod keys;
+pub(crate) mod network;
 mod object;
 mod parse;
+mod selection;
 mod status;
 
+pub use api::{ApplyOutcome, Definitions, Difference, Listed};
+pub(crate) use api::{MANAGER, compare, users};
 pub use check::{Checked, Fault, VERSIONS, check};
 pub use definition::{Allocator, CNI_VERSION, Definition, FixedAddress, IpvlanMode, Kind, MacvlanMode};
 pub use fix::{Fixed, fix};
+pub use network::Plugin;
 pub use object::{
     GROUP, NETWORK_STATUS, NETWORKS, NETWORKS_STATUS, NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec,
     PLURAL, RESOURCE_NAME,
 };
 pub use parse::parse;
+pub use selection::{Selection, selections};
 pub use status::{NetworkStatus, network_status};
