@@ -385,7 +385,8 @@ pub struct AttachmentSpec {
     /// Access (the default) or trunk.
     #[serde(default)]
     pub mode: AttachMode,
-    /// The interface's name in the workload; `None` is the first free of `eth0`, `eth1`, …
+    /// The interface's name in the workload; `None` is the first free of `eth0`, `eth1`, …, or as the
+    /// platform counts: `net1`, `net2`, … in pods.
     #[serde(default)]
     pub interface: Option<IfName>,
     /// The addresses, each within one of the network's subnets; empty is the next free of each.

@@ -146,6 +146,15 @@ impl K8sBackend {
         NetworkPolicies::new(self.clone())
     }
 
+    /// The same backend, whose workloads are made on this node.
+    pub(crate) fn on(&self, node: &str) -> Self {
+        let mut config = (*self.cluster.config).clone();
+        config.node = Some(node.to_owned());
+        let mut other = self.clone();
+        other.cluster.config = Arc::new(config);
+        other
+    }
+
     /// Looks which network plugins the cluster has.
     ///
     /// # Errors

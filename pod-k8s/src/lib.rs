@@ -40,6 +40,7 @@ pub use backend::K8sBackend;
 pub use config::{K8sConfig, Pull, SCHEMES};
 pub use gc::Leftover;
 pub use namespaces::{CreateNamespaceOutcome, Namespace, Namespaces};
+pub use networking::LinkTest;
 
 use pod_core::{Address, Backend, BackendFactory, BackendUri, Registry, Result};
 use std::sync::Arc;

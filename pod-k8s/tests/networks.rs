@@ -287,6 +287,56 @@ fn a_network_without_an_uplink_is_one_nodes() {
 }
 
 #[test]
+fn a_definition_is_verified_from_every_node() {
+    World::run("verify", |w| async move {
+        let spec = network("lan", "10.83.0.0/24").with_uplink(IfName::new("net2")?).with_mtu(1400);
+        w.networking().create(spec.clone()).await?;
+        let seen = w.backend.definitions().verify(&w.backend, "lan", None).await?;
+        println!("{seen:#?}");
+        assert!(seen.ok() && seen.left_behind.is_empty(), "{seen:?}");
+        assert_eq!((seen.plugin.as_str(), seen.parent.as_deref(), seen.vlan), ("macvlan", Some("net2"), None));
+        assert_eq!(seen.nodes.iter().map(|n| n.node.as_str()).collect::<Vec<_>>(), ["node-1", "node-2"]);
+        for node in &seen.nodes {
+            assert_eq!((node.mtu, node.addresses.len(), node.reach.len()), (Some(1400), 1, 1), "{node:?}");
+        }
+        // What no node has is told for each.
+        w.networking()
+            .create(network("tagged", "10.84.0.0/24").with_uplink(IfName::new("net1")?).with_vlan(7.try_into()?))
+            .await?;
+        let seen = w.backend.definitions().verify(&w.backend, "tagged", None).await?;
+        assert_eq!(seen.vlan.map(pod_core::VlanId::get), Some(7));
+        assert!(
+            !seen.ok() && seen.nodes.iter().all(|n| n.error.as_ref().is_some_and(|e| e.contains("net1.7"))),
+            "{seen:?}"
+        );
+        assert!(w.backend.list(pod_core::Filter::all()).await?.is_empty());
+        let held = w.backend.definitions().get("lan").await?;
+        assert_eq!(held.annotation("pod.addresses"), Some("{}"));
+        Ok(())
+    });
+}
+
+#[test]
+fn throughput_is_measured_on_the_attachment() {
+    World::run("speed", |w| async move {
+        let spec = network("lan", "10.85.0.0/24").with_uplink(IfName::new("net1")?);
+        let name = spec.name.clone();
+        w.networking().create(spec).await?;
+        let (one, two) = (w.on("node-1").await?, w.on("node-2").await?);
+        w.start_on(&one, "a", [AttachmentSpec::new(name.clone())]).await?;
+        w.start_on(&two, "b", [AttachmentSpec::new(name.clone())]).await?;
+        let count = "cat /sys/class/net/net1/statistics/rx_bytes /sys/class/net/eth0/statistics/rx_bytes";
+        let bytes = 64 << 20;
+        let test = w.backend.measure(&workload("a"), &workload("b"), &name, bytes).await?;
+        println!("{:.0} MB/s, {:?}", test.bytes_per_second() / 1e6, test.reach);
+        assert_eq!(test.bytes, bytes);
+        let counted: Vec<u64> = w.sh("b", count).await?.lines().filter_map(|l| l.parse().ok()).collect();
+        assert!(counted[0] > bytes && counted[1] < bytes / 100, "{counted:?}: it went by eth0");
+        Ok(())
+    });
+}
+
+#[test]
 fn the_kubeconfig_of_the_lab_is_there() {
     assert!(kubeconfig_of().exists());
 }

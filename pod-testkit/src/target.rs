@@ -31,6 +31,8 @@ pub struct Target {
     pub read_only: Option<Vec<u8>>,
     /// Whether a workload sees its own limits under `/sys/fs/cgroup`.
     pub limits_shown: bool,
+    /// Whether something enforces policies and isolation; else the backend must say that they don't act.
+    pub enforces: bool,
     /// How much longer than on a fast machine waits may last.
     pub scale: f64,
     /// How many cases run at once.
@@ -50,6 +52,7 @@ impl Target {
             bad_image: Image::Rootfs("/nonexistent/pod-testkit".into()),
             read_only: Some(b"/sys".to_vec()),
             limits_shown: false,
+            enforces: true,
             scale: 1.0,
             jobs: 4,
         }
@@ -80,6 +83,13 @@ impl Target {
     #[must_use]
     pub fn with_limits_shown(mut self) -> Self {
         self.limits_shown = true;
+        self
+    }
+
+    /// Says that nothing here enforces policies: a report must then say so, and never that they act.
+    #[must_use]
+    pub fn with_nothing_enforced(mut self) -> Self {
+        self.enforces = false;
         self
     }
 

@@ -1,12 +1,13 @@
 //! From a definition that does not do what it says to one that does.
 
 use super::check::{Fault, VERSIONS, check};
-use super::definition::CNI_VERSION;
+use super::definition::{Allocator, CNI_VERSION, Kind};
 use super::keys;
+use super::network::{NETWORK_SPEC, label};
 use super::object::NetworkAttachmentDefinition;
-use super::parse::split_tag;
+use super::parse::{parse, split_tag};
 use ipnet::IpNet;
-use pod_core::{Error, Result};
+use pod_core::{Error, NetworkName, NetworkSpec, Result};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -68,7 +69,34 @@ pub fn fix(object: &NetworkAttachmentDefinition) -> Result<Fixed> {
     }
     let left = check(&definition.spec.config).faults;
     let Work { changes, dns, subnets, gateways } = work;
+    if left.is_empty() && !subnets.is_empty() {
+        remember(&mut definition, &subnets, &gateways)?;
+    }
     Ok(Fixed { definition, changes, dns, subnets, gateways, left })
+}
+
+/// Writes on a definition which network it is, so that POD hands its addresses out.
+fn remember(definition: &mut NetworkAttachmentDefinition, subnets: &[IpNet], gateways: &[IpAddr]) -> Result<()> {
+    let (Ok(parsed), Ok(name)) = (parse(definition), NetworkName::new(definition.name())) else { return Ok(()) };
+    if parsed.allocator != Allocator::PerPod {
+        return Ok(());
+    }
+    let mut spec = NetworkSpec::new(name);
+    spec.vlan = parsed.kind.vlan();
+    spec.uplink = match &parsed.kind {
+        Kind::Vlan { master, .. } => Some(master.clone()),
+        Kind::Macvlan { master, .. } | Kind::Ipvlan { master, .. } => master.clone(),
+        Kind::Bridge { bridge, .. } => Some(bridge.clone()),
+        Kind::Sriov { .. } => None,
+    };
+    spec.mtu = parsed.mtu.unwrap_or(spec.mtu);
+    spec.subnets = subnets.to_vec();
+    spec.reserved = gateways.iter().copied().filter(|g| subnets.iter().any(|n| n.contains(g))).collect();
+    spec.validate()?;
+    let text = serde_json::to_string(&spec).map_err(|e| Error::unexpected("a network's JSON").with_source(e))?;
+    definition.metadata.annotations.get_or_insert_default().insert(NETWORK_SPEC.into(), text);
+    label(definition, &spec);
+    Ok(())
 }
 
 impl Work {
@@ -226,7 +254,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nad::parse;
 
     fn fixed(config: &str) -> Fixed {
         fix(&NetworkAttachmentDefinition::new("test-vlan100", config)).expect("fixed")
@@ -253,6 +280,8 @@ mod tests {
         assert_eq!(fixed.dns, ips(&["8.8.8.8", "8.8.4.4"]));
         assert_eq!(fixed.gateways, ips(&["10.100.0.1"]));
         assert_eq!(fixed.subnets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.100.0.0/24"]);
+        let network = crate::nad::network::network_of(&fixed.definition).expect("JSON").expect("a network");
+        assert_eq!((network.reserved.len(), network.vlan.map(pod_core::VlanId::get)), (1, Some(100)));
         let parsed = parse(&fixed.definition).expect("parsed");
         assert_eq!(parsed.kind.vlan().map(pod_core::VlanId::get), Some(100));
         assert!(fixed.changes.iter().any(|c| c.contains("ip link add link eth0 name eth0.100 type vlan id 100")));

@@ -16,6 +16,7 @@ mod object;
 mod parse;
 mod selection;
 mod status;
+mod verify;
 
 pub use api::{ApplyOutcome, Definitions, Difference, Listed};
 pub(crate) use api::{MANAGER, compare, users};
@@ -30,3 +31,4 @@ pub use object::{
 pub use parse::parse;
 pub use selection::{Selection, selections};
 pub use status::{NetworkStatus, network_status};
+pub use verify::{NadVerified, NodeSeen};

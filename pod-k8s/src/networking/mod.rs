@@ -9,6 +9,7 @@
 mod annotate;
 mod claims;
 mod explain;
+mod measure;
 mod plan;
 mod probe;
 mod record;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 pub(crate) use annotate::annotate;
 pub(crate) use explain::explain;
+pub use measure::LinkTest;
 pub(crate) use probe::Pinger;
 pub(crate) use record::{attachments_of, check_attached};
 

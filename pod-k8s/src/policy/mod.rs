@@ -89,15 +89,18 @@ async fn sweep(cluster: &Cluster, api: &Api<DynamicObject>, network: &NetworkNam
     Ok(())
 }
 
-/// Puts policies in place of those of a network.
+/// Puts policies in place of those of a network; whether they all stood before.
 async fn replace(
     networking: &K8sNetworking,
     object: &NetworkAttachmentDefinition,
     spec: &NetworkSpec,
     all: &[Allow],
-) -> Result<()> {
+) -> Result<bool> {
     let cluster = networking.cluster();
     let (api, resource) = required(cluster).await?;
+    let params = ListParams::default().labels(&format!("{LABEL_NETWORK}={}", spec.name));
+    let old = api.list(&params).await.map_err(|e| cluster.error(e))?.items;
+    let mut stood = old.len() == all.len();
     let family = networking.definitions().objects(Some(&format!("{LABEL_NETWORK}={}", spec.name))).await?;
     let covered: Vec<_> = family.iter().map(|d| format!("{}/{}", cluster.namespace, d.name())).collect();
     let mut names = Vec::new();
@@ -113,12 +116,17 @@ async fn replace(
             },
             "spec": spec_json(allow),
         });
-        api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&policy))
+        let now = api
+            .patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&policy))
             .await
             .map_err(|e| cluster.error(e))?;
+        let same = |o: &DynamicObject| o.metadata.name.as_deref() == Some(&name);
+        let before = old.iter().find(|o| same(o)).and_then(|o| o.metadata.resource_version.as_deref());
+        stood &= before.is_some() && before == now.metadata.resource_version.as_deref();
         names.push(name);
     }
-    sweep(cluster, &api, &spec.name, &names).await
+    sweep(cluster, &api, &spec.name, &names).await?;
+    Ok(stood)
 }
 
 /// Covers another definition of a network by the policies there are.
@@ -148,7 +156,7 @@ pub(crate) async fn cut_off(
     spec: &NetworkSpec,
 ) -> Result<()> {
     let all = translate(&PolicySpec::new(spec.name.clone(), Vec::new(), false))?;
-    replace(networking, object, spec, &all).await
+    replace(networking, object, spec, &all).await.map(drop)
 }
 
 /// Cuts the pods of a network off from each other, or joins them again.
@@ -177,11 +185,11 @@ pub(crate) async fn apply(
     required(networking.cluster()).await?;
     let pairs = pairs(networking, spec, policy).await?;
     let before = ask(networking, &pairs).await?;
-    replace(networking, object, spec, &all).await?;
+    let stood = replace(networking, object, spec, &all).await?;
     let end = tokio::time::Instant::now() + TAKES;
     loop {
         let after = ask(networking, &pairs).await?;
-        let report = judge(&pairs, &before, &after, all.len());
+        let report = judge(&pairs, &before, &after, all.len(), stood);
         if report.enforcement != Enforcement::NotEnforced || tokio::time::Instant::now() >= end {
             return Ok(report);
         }
@@ -226,22 +234,43 @@ async fn pairs(networking: &K8sNetworking, spec: &NetworkSpec, policy: &PolicySp
     Ok(denied)
 }
 
-/// What each pair's prober sees: of the target, and of itself as a control.
-async fn ask(networking: &K8sNetworking, pairs: &[Pair]) -> Result<Vec<[ProbeOutcome; 2]>> {
+/// What is seen of one pair.
+#[derive(Debug, Clone)]
+struct Seen {
+    /// Of the target, by the prober.
+    target: ProbeOutcome,
+    /// Of the prober, by itself: that its tool works.
+    own: ProbeOutcome,
+    /// Of the target, by itself: that it lives.
+    alive: ProbeOutcome,
+}
+
+/// Asks for each pair.
+async fn ask(networking: &K8sNetworking, pairs: &[Pair]) -> Result<Vec<Seen>> {
     let mut all = Vec::new();
     for pair in pairs {
-        let target = |a: &Attachment| {
-            let ip = a.ips.first().map(ipnet::IpNet::addr);
-            ip.map(|ip| ProbeTarget::new(ip).with_interface(pair.from.interface.clone()))
-        };
-        let (Some(to), Some(own)) = (target(&pair.to), pair.from.ips.first()) else { continue };
-        let targets = vec![to, ProbeTarget::new(own.addr())];
-        let mut seen = networking.probe(ProbeRequest::new(pair.from.workload.clone(), targets)).await?;
-        let own = seen.pop().unwrap_or_else(|| ProbeOutcome::Unknown("it was not asked".into()));
-        let to = seen.pop().unwrap_or_else(|| ProbeOutcome::Unknown("it was not asked".into()));
-        all.push([to, own]);
+        let (Some(to), Some(own)) = (pair.to.ips.first(), pair.from.ips.first()) else { continue };
+        let there = ProbeTarget::new(to.addr()).with_interface(pair.from.interface.clone());
+        let targets = vec![there, ProbeTarget::new(own.addr())];
+        let (seen, alive) = tokio::join!(
+            networking.probe(ProbeRequest::new(pair.from.workload.clone(), targets)),
+            networking.probe(ProbeRequest::new(pair.to.workload.clone(), vec![ProbeTarget::new(to.addr())])),
+        );
+        let (mut seen, mut alive) = (seen?, alive?);
+        let unasked = || ProbeOutcome::Unknown("it was not asked".into());
+        let own = seen.pop().unwrap_or_else(unasked);
+        let target = seen.pop().unwrap_or_else(unasked);
+        all.push(Seen { target, own, alive: alive.pop().unwrap_or_else(unasked) });
     }
     Ok(all)
+}
+
+/// Who reaches whom on a network that is cut into single pods; none where that acts.
+pub(crate) async fn leaks(networking: &K8sNetworking, spec: &NetworkSpec) -> Result<Vec<String>> {
+    let pairs = pairs(networking, spec, &PolicySpec::new(spec.name.clone(), Vec::new(), false)).await?;
+    let seen = ask(networking, &pairs).await?;
+    let leaks = pairs.iter().zip(&seen).filter(|(_, s)| s.target.reached());
+    Ok(leaks.map(|(p, _)| format!("{} reaches {}", p.from.workload, p.to.workload)).collect())
 }
 
 fn told(outcome: &ProbeOutcome) -> String {
@@ -254,28 +283,33 @@ fn told(outcome: &ProbeOutcome) -> String {
     }
 }
 
-/// What the probes prove: a pair that is to be cut off counts only when it reached its target before and
-/// the prober still reaches itself.
-fn judge(pairs: &[Pair], before: &[[ProbeOutcome; 2]], after: &[[ProbeOutcome; 2]], policies: usize) -> PolicyReport {
+/// What the probes prove. A pair that is to be cut off counts only when prober and target are alive, and
+/// it was the policy that did it: the pair reached each other before, or the policy stood before too.
+fn judge(pairs: &[Pair], before: &[Seen], after: &[Seen], policies: usize, stood: bool) -> PolicyReport {
     let mut evidence = vec![format!("MultiNetworkPolicy: {policies} in place")];
     let (mut proven, mut broken, mut open) = (0, 0, 0);
     for (pair, (before, after)) in pairs.iter().zip(before.iter().zip(after)) {
         let words = if pair.allowed { "allowed" } else { "denied" };
         evidence.push(format!(
-            "{} to {}, {words}: before {}, after {}, itself {}",
+            "{} to {}, {words}: before {}, after {}, itself {}, the target itself {}",
             pair.from.workload,
             pair.to.workload,
-            told(&before[0]),
-            told(&after[0]),
-            told(&after[1]),
+            told(&before.target),
+            told(&after.target),
+            told(&after.own),
+            told(&after.alive),
         ));
-        match (pair.allowed, before[0].reached(), &after[0], after[1].reached()) {
-            (true, _, ProbeOutcome::Reached(_), _) => proven += 1,
-            (false, _, ProbeOutcome::Reached(_), _) => broken += 1,
-            (false, true, ProbeOutcome::NoAnswer | ProbeOutcome::Refused(_), true) => proven += 1,
+        let silent = matches!(after.target, ProbeOutcome::NoAnswer | ProbeOutcome::Refused(_));
+        let alive = after.own.reached() && after.alive.reached();
+        if after.target.reached() {
+            if pair.allowed { proven += 1 } else { broken += 1 }
+        } else if silent && alive && !pair.allowed && (before.target.reached() || stood) {
+            proven += 1;
+        } else if silent && alive && pair.allowed && before.target.reached() {
             // It was to pass and did before: the policy cuts off too much.
-            (true, true, ProbeOutcome::NoAnswer | ProbeOutcome::Refused(_), true) => broken += 1,
-            _ => open += 1,
+            broken += 1;
+        } else {
+            open += 1;
         }
     }
     let enforcement = if broken > 0 {
@@ -317,19 +351,22 @@ mod tests {
         let yes = || ProbeOutcome::Reached(Duration::ZERO);
         let no = || ProbeOutcome::NoAnswer;
         let what = || ProbeOutcome::Unknown("no tool".into());
-        for (allowed, before, after, own, expected) in [
-            (false, yes(), no(), yes(), E::Enforced),
-            (false, yes(), yes(), yes(), E::NotEnforced),
-            (false, no(), no(), yes(), E::Unknown),
-            (false, yes(), no(), no(), E::Unknown),
-            (false, what(), what(), what(), E::Unknown),
-            (true, yes(), yes(), yes(), E::Enforced),
-            (true, yes(), no(), yes(), E::NotEnforced),
+        let seen = |target, own, alive| Seen { target, own, alive };
+        for (allowed, before, after, stood, expected) in [
+            (false, yes(), seen(no(), yes(), yes()), false, E::Enforced),
+            (false, yes(), seen(yes(), yes(), yes()), false, E::NotEnforced),
+            (false, no(), seen(no(), yes(), yes()), false, E::Unknown),
+            (false, no(), seen(no(), yes(), yes()), true, E::Enforced),
+            (false, yes(), seen(no(), no(), yes()), false, E::Unknown),
+            (false, yes(), seen(no(), yes(), no()), false, E::Unknown),
+            (false, what(), seen(what(), what(), what()), false, E::Unknown),
+            (true, yes(), seen(yes(), yes(), yes()), false, E::Enforced),
+            (true, yes(), seen(no(), yes(), yes()), false, E::NotEnforced),
         ] {
-            let report = judge(&[pair(allowed)], &[[before, yes()]], &[[after, own]], 1);
+            let report = judge(&[pair(allowed)], &[seen(before, yes(), yes())], &[after], 1, stood);
             assert_eq!(report.enforcement, expected, "{:?}", report.evidence);
             assert!(report.evidence.len() > 1);
         }
-        assert_eq!(judge(&[], &[], &[], 1).enforcement, E::Unknown);
+        assert_eq!(judge(&[], &[], &[], 1, false).enforcement, E::Unknown);
     }
 }

@@ -261,12 +261,10 @@ async fn attachments_come_with_the_workload(lab: &Lab) -> Outcome {
     let b = lab.network(Some(102), "10.232.0.0/24").await?.spec.name;
     let workload = lab.attached(&[(&a, Some("10.231.0.9")), (&b, Some("10.232.0.9"))]).await?;
     let found = lab.backend().inspect(&workload).await?.attachments;
-    let brief: Vec<_> = found.iter().map(|x| (&x.network, x.interface.as_str(), x.ips[0].to_string())).collect();
-    ensure_eq!(
-        brief,
-        [(&a, "eth0", "10.231.0.9/24".to_owned()), (&b, "eth1", "10.232.0.9/24".to_owned())],
-        "the attachments"
-    );
+    let brief: Vec<_> = found.iter().map(|x| (&x.network, x.ips[0].to_string())).collect();
+    ensure_eq!(brief, [(&a, "10.231.0.9/24".to_owned()), (&b, "10.232.0.9/24".to_owned())], "the attachments");
+    // A platform whose workloads come with an interface of their own counts on from there.
+    ensure!(found[0].interface < found[1].interface, "the interfaces are {found:?}");
     ensure!(found[0].mac != found[1].mac, "both have the MAC address {}", found[0].mac);
     verified(lab, &a).await?;
     verified(lab, &b).await
