@@ -79,7 +79,7 @@ impl K8sBackend {
         bytes: u64,
     ) -> Result<LinkTest> {
         let (source, target) = (self.inspect(from).await?, self.inspect(to).await?);
-        let (left, left_ip) = on(&source.attachments, from, network)?;
+        let (left, _) = on(&source.attachments, from, network)?;
         let (_, right_ip) = on(&target.attachments, to, network)?;
         let (sender, receiver) = (self.connect(from).await?, self.connect(to).await?);
         let asked = ProbeTarget::new(right_ip).with_interface(left.interface.clone());
@@ -93,25 +93,36 @@ impl K8sBackend {
         let port = 20_000 + u32::from(u16::from_be_bytes([id.as_bytes()[0], id.as_bytes()[1]])) % 20_000;
         // Its stdin never ends, or it would end the connection before all has come.
         let listen = format!(
-            "f=/tmp/pod-{id}; mkfifo $f && nc -l -s {right_ip} -p {port} 0<>$f | wc -c; s=$?; rm -f $f; exit $s"
+            "f=/tmp/pod-{id}; mkfifo $f || exit; \
+             {{ nc -l -p {port} 0<>$f 2>/dev/null || nc -l {port} 0<>$f; }} | wc -c; s=$?; rm -f $f; exit $s"
         );
         // The uptime has hundredths, and is there in every pod.
+        let interface = &left.interface;
         let send = format!(
-            "i=0; while :; do read a x </proc/uptime; \
-             if dd if=/dev/zero bs={BLOCK} count={blocks} 2>/dev/null | nc -s {left_ip} -w 30 {right_ip} {port}; then break; fi; \
-             i=$((i+1)); [ $i -lt 25 ] || exit 1; sleep 0.2; done; read b x </proc/uptime; echo $a $b"
+            "n=/sys/class/net/{interface}/statistics/tx_bytes; i=0; \
+             while :; do read a x </proc/uptime; read s <$n; \
+             o=$(dd if=/dev/zero bs={BLOCK} count={blocks} 2>/dev/null | nc {right_ip} {port} 2>&1) && break; \
+             i=$((i+1)); [ $i -lt 25 ] || {{ echo \"$o\" >&2; exit 1; }}; sleep 0.2; done; \
+             read b x </proc/uptime; read e <$n; echo $a $b $((e-s))"
         );
         let (arrived, times) = tokio::join!(sh(&*receiver, listen), sh(&*sender, send));
         let times = times?;
         let arrived: u64 =
             arrived?.trim().parse().map_err(|e| Error::unexpected("wc printed no number").with_source(e))?;
-        let mut seconds = times.split_whitespace().filter_map(|t| t.parse::<f64>().ok());
-        let (Some(begun), Some(ended)) = (seconds.next(), seconds.next()) else {
+        let mut told = times.split_whitespace().filter_map(|t| t.parse::<f64>().ok());
+        let (Some(begun), Some(ended), Some(sent)) = (told.next(), told.next(), told.next()) else {
             return Err(Error::unexpected("the sender printed no times").with_context("printed", times));
         };
-        if arrived != blocks * BLOCK {
+        let bytes = blocks * BLOCK;
+        #[expect(clippy::cast_precision_loss, reason = "compared roughly")]
+        if sent < bytes as f64 * 0.9 {
+            return Err(Error::new(ErrorKind::Integrity, "the bytes went by another interface than the attachment's")
+                .with_context("interface", interface.as_str())
+                .with_context("sent by it", format!("{sent}")));
+        }
+        if arrived != bytes {
             return Err(Error::new(ErrorKind::Integrity, "not all bytes arrived")
-                .with_context("sent", (blocks * BLOCK).to_string())
+                .with_context("sent", bytes.to_string())
                 .with_context("arrived", arrived.to_string()));
         }
         let took = Duration::from_secs_f64((ended - begun).max(0.01));

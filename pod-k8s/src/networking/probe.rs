@@ -45,7 +45,8 @@ impl Pinger {
              *nvalid*|*\"can't \"*) break;; esac; done; say $n $c \"$o\"; }}\n\
              elif command -v nc >/dev/null 2>&1; then\n\
              ask() {{ n=$1; ip=$2; if [ \"$3\" ]; then say $n 126 'no ping in the image, and nc takes no interface'; return; fi\n\
-             o=$(nc -v -w {tries} \"$ip\" {PORT} </dev/null 2>&1); say $n tcp \"$o\"; }}\n\
+             o=$(nc -v -w {tries} \"$ip\" {PORT} </dev/null 2>&1); \
+             case $o in *nvalid*|*nrecognized*) o=$(nc -w {tries} \"$ip\" {PORT} </dev/null 2>&1);; esac; say $n tcp \"$o\"; }}\n\
              elif command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; then\n\
              ask() {{ n=$1; ip=$2; if [ \"$3\" ]; then say $n 126 'no ping in the image, and bash takes no interface'; return; fi\n\
              o=$(timeout {tries} bash -c \"exec 3<>/dev/tcp/$ip/{PORT}\" 2>&1); c=$?; [ $c = 124 ] && o='timed out'\n\
