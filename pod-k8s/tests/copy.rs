@@ -6,7 +6,8 @@ use bytes::Bytes;
 use lab::Pod;
 use libtest_mimic::{Arguments, Failed, Trial};
 use pod_core::copy::{
-    CopyInRequest, CopyOptions, CopyOutRequest, CopySource, Entry, EntryKind, EntryStream, Item, Verify, download, upload,
+    CopyInRequest, CopyOptions, CopyOutRequest, CopySource, Entry, EntryKind, EntryStream, Item, Verify, download,
+    upload,
 };
 use pod_core::{ErrorKind, RemoveRequest, Result};
 use std::process::ExitCode;
@@ -27,14 +28,16 @@ async fn a_tree_goes_up_and_down(pod: Arc<Pod>) -> Result<()> {
         let to = format!("/tmp/{verify:?}");
         let up = upload(&*pod.connection, &source, to.as_bytes(), &options).await?;
         assert_eq!((up.entries, up.checked), (204, verify));
-        let down = download(&*pod.connection, to.as_bytes(), &back.join(format!("{verify:?}")), &CopyOptions::new()).await;
+        let down =
+            download(&*pod.connection, to.as_bytes(), &back.join(format!("{verify:?}")), &CopyOptions::new()).await;
         if !back.exists() {
             // The directory to copy into is made first.
             assert_eq!(down.expect_err("no directory").kind(), ErrorKind::NotFound);
             std::fs::create_dir(&back).expect("made");
             download(&*pod.connection, to.as_bytes(), &back.join(format!("{verify:?}")), &CopyOptions::new()).await?;
         }
-        let same = std::process::Command::new("diff").arg("-r").arg(&source).arg(back.join(format!("{verify:?}"))).status();
+        let same =
+            std::process::Command::new("diff").arg("-r").arg(&source).arg(back.join(format!("{verify:?}"))).status();
         assert!(same.expect("diff runs").success(), "the tree came back changed");
     }
     Ok(())
@@ -89,9 +92,8 @@ async fn a_removed_pod_ends_a_copy(pod: Arc<Pod>) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         pod.backend.remove(RemoveRequest::new(pod.name.clone()).with_force(true)).await
     };
-    let (copied, removed) = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(copy, remove) })
-        .await
-        .expect("it ends");
+    let (copied, removed) =
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(copy, remove) }).await.expect("it ends");
     removed?;
     let e = copied.expect_err("the pod is gone");
     println!("what a copy says: {e}");
@@ -154,8 +156,10 @@ fn main() -> ExitCode {
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
     let target = lab::target();
     let backend = runtime.block_on(target.registry.connect(&target.uri)).expect("the cluster answers");
-    let mut trials: Vec<Trial> =
-        pod_testkit::trials(&target, &backend, &runtime).into_iter().filter(|t| t.name().starts_with("copy::")).collect();
+    let mut trials: Vec<Trial> = pod_testkit::trials(&target, &backend, &runtime)
+        .into_iter()
+        .filter(|t| t.name().starts_with("copy::"))
+        .collect();
     macro_rules! own {
         ($($name:ident),* $(,)?) => {$({
             let runtime = runtime.clone();

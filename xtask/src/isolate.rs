@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// A command that makes the namespaces and runs a program in them, by way of [`inner`].
 pub(crate) fn command<A: AsRef<OsStr>>(program: &[A]) -> Result<Command, String> {
-    let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
+    let own = crate::project::own()?;
     let unshare = install::as_root("unshare")?;
     let mut command = Command::new(&unshare[0]);
     command

@@ -56,6 +56,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    // Now, as long as the system knows it.
+    if let Err(message) = project::own() {
+        eprintln!("xtask: {message}");
+        return ExitCode::FAILURE;
+    }
     let done = match Cli::parse().command {
         Task::Test(args) => tiers::test(&args),
         Task::Lab(args) => lab::lab(&args),

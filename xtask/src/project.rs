@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The feature that marks a test target as needing root.
 pub(crate) const ROOT_TESTS: &str = "root-tests";
@@ -26,8 +27,12 @@ pub(crate) struct Project {
 pub(crate) struct MarkedTest {
     pub(crate) package: String,
     pub(crate) target: String,
-    /// All it needs, in the form that cargo takes.
-    pub(crate) features: String,
+    /// All it needs, each in the form `PACKAGE/FEATURE`.
+    pub(crate) features: Vec<String>,
+    /// Its main file, by which cargo's reports name it too.
+    pub(crate) source: PathBuf,
+    /// The package's folder, where cargo runs its tests.
+    pub(crate) folder: PathBuf,
 }
 
 /// A `cargo` command, by the cargo that runs this.
@@ -35,6 +40,13 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command
+}
+
+/// This program's file. First asked for as the program starts, and kept: cargo may put a new build in its
+/// place while it runs, and then the system knows no path any more.
+pub(crate) fn own() -> Result<PathBuf, String> {
+    static OWN: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    OWN.get_or_init(|| std::env::current_exe().map_err(|e| format!("find this program: {e}"))).clone()
 }
 
 impl Project {
@@ -93,8 +105,14 @@ impl Project {
                 let needs = target["required-features"].as_array();
                 let needs: Vec<&str> = needs.into_iter().flatten().filter_map(Value::as_str).collect();
                 if wanted(&needs) {
-                    let (package, target) = (text(&package["name"]), text(&target["name"]));
-                    found.push(MarkedTest { package, target, features: needs.join(",") });
+                    let name = text(&package["name"]);
+                    found.push(MarkedTest {
+                        features: needs.iter().map(|feature| format!("{name}/{feature}")).collect(),
+                        package: name,
+                        target: text(&target["name"]),
+                        source: text(&target["src_path"]).into(),
+                        folder: text(&package["manifest_path"]).trim_end_matches("/Cargo.toml").into(),
+                    });
                 }
             }
         }
@@ -118,22 +136,29 @@ mod tests {
     #[test]
     fn marked_tests_are_found_by_their_feature() {
         let package = serde_json::json!({
-            "name": "a", "source": null, "features": { "default": [], "x": [] },
+            "name": "a", "source": null, "features": { "default": [], "x": [] }, "manifest_path": "/w/a/Cargo.toml",
             "targets": [
                 { "name": "plain", "kind": ["test"] },
-                { "name": "root", "kind": ["test"], "required-features": ["root-tests"] },
-                { "name": "servers", "kind": ["test"], "required-features": ["lab-tests"] },
-                { "name": "both", "kind": ["test"], "required-features": ["root-tests", "lab-tests"] },
+                { "name": "root", "kind": ["test"], "required-features": ["root-tests"], "src_path": "/w/a/root.rs" },
+                { "name": "servers", "kind": ["test"], "required-features": ["lab-tests"], "src_path": "/w/a/s.rs" },
+                {
+                    "name": "both", "kind": ["test"], "required-features": ["root-tests", "lab-tests"],
+                    "src_path": "/w/a/both.rs",
+                },
             ],
         });
         let project = Project { root: "/".into(), target: "/t".into(), packages: vec![package] };
-        let test = |target: &str, features: &str| MarkedTest {
+        let test = |target: &str, features: &[&str], source: &str| MarkedTest {
             package: "a".into(),
             target: target.into(),
-            features: features.into(),
+            features: features.iter().map(ToString::to_string).collect(),
+            source: source.into(),
+            folder: "/w/a".into(),
         };
-        assert_eq!(project.root_tests(), [test("root", "root-tests")]);
-        assert_eq!(project.lab_tests(), [test("servers", "lab-tests"), test("both", "root-tests,lab-tests")]);
+        assert_eq!(project.root_tests(), [test("root", &["a/root-tests"], "/w/a/root.rs")]);
+        let servers = test("servers", &["a/lab-tests"], "/w/a/s.rs");
+        let both = test("both", &["a/root-tests", "a/lab-tests"], "/w/a/both.rs");
+        assert_eq!(project.lab_tests(), [servers, both]);
         assert_eq!(project.features("a"), ["x"]);
     }
 }

@@ -218,8 +218,11 @@ impl File {
     async fn put(&mut self, chunk: &Chunk) -> Result<bool> {
         let end = chunk.offset.checked_add(chunk.data.len() as u64).filter(|e| *e <= self.size);
         if end.is_none() || chunk.offset < self.at {
-            return Err(Error::new(ErrorKind::Integrity, "the contents don't fit the size given, or come out of order")
-                .with_context("offset", chunk.offset.to_string()));
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                "the contents don't fit the size given, or come out of order",
+            )
+            .with_context("offset", chunk.offset.to_string()));
         }
         if self.zeros(chunk.offset).await.is_err() || self.stdin.write_all(&chunk.data).await.is_err() {
             return Ok(false);

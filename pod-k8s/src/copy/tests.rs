@@ -336,7 +336,9 @@ async fn what_breaks_off_leaves_what_was_there() {
                 }
             });
             let dest = std::os::unix::ffi::OsStrExt::as_bytes(at.join("file").as_os_str()).to_vec();
-            let e = copy_in(Arc::new(far.clone()), CopyInRequest::new(dest, CopySource::Stream(stream))).await.expect_err("broken off");
+            let e = copy_in(Arc::new(far.clone()), CopyInRequest::new(dest, CopySource::Stream(stream)))
+                .await
+                .expect_err("broken off");
             assert_eq!(e.kind(), kind, "{} {e}", far.name);
             assert_eq!(std::fs::read(at.join("file")).expect("there"), b"old");
             clean(&at);

@@ -227,12 +227,15 @@ async fn a_terminal_resizes(lab: &Lab) -> Outcome {
 
 async fn a_terminal_interrupts(lab: &Lab) -> Outcome {
     let (_, connection) = lab.running().await?;
-    // No child: dash loses an interrupt that comes just when it forks.
-    let request = ExecRequest::shell("echo ready; exec sleep 60").with_tty(TtySize::default()).with_stdin();
+    // No shell: dash loses an interrupt that comes just when it forks or executes.
+    let request = ExecRequest::new(["cat"]).with_tty(TtySize::default()).with_stdin();
     let mut process = connection.exec(request).await?;
     let mut stdin = process.take_stdin().ok_or_else(|| missing("stdin"))?;
     let mut stdout = process.take_stdout().ok_or_else(|| missing("stdout"))?;
-    read_until(lab, &mut stdout, "ready\r\n").await?;
+    stdin.write_all(b"ready\n").await?;
+    stdin.flush().await?;
+    // The terminal's echo says nothing of the program; its own line does.
+    read_until(lab, &mut stdout, "ready\r\nready\r\n").await?;
     stdin.write_all(&[3]).await?;
     stdin.flush().await?;
     let status = lab.within(10_000, "the end after ^C", process.wait()).await??;

@@ -178,7 +178,7 @@ fn again_as_root() -> Result<Option<ExitCode>, String> {
     if install::is_root() {
         return Ok(None);
     }
-    let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
+    let own = crate::project::own()?;
     let words = install::as_root(&own.display().to_string())?;
     let status = Command::new(&words[0])
         .args(&words[1..])

@@ -41,7 +41,7 @@ impl ForTests {
 
     /// The words in front of a command that runs in it.
     pub(crate) fn runner(&self) -> Result<Vec<String>, String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
+        let own = crate::project::own()?;
         let words = ["lab", "run", "--name", &self.name, "--"].map(String::from);
         Ok(std::iter::once(own.display().to_string()).chain(words).collect())
     }
@@ -53,7 +53,7 @@ impl ForTests {
 
     /// This program again: it becomes root by itself.
     fn call(&self, words: &[&str], name: &str) -> Result<(), String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
+        let own = crate::project::own()?;
         let mut command = Command::new(own);
         let status = command.arg("lab").args(words).args(["--name", name]).status();
         match status {
@@ -78,7 +78,7 @@ const LONGEST_BUILD: Duration = Duration::from_secs(25 * 60);
 impl Build {
     /// Begins, with all other work going first.
     pub(crate) fn begin(log: PathBuf) -> Result<Self, String> {
-        let own = std::env::current_exe().map_err(|e| format!("find this program: {e}"))?;
+        let own = crate::project::own()?;
         let open = || fs::File::create(&log).and_then(|f| Ok((f.try_clone()?, f)));
         let (out, err) = open().map_err(|e| format!("{}: {e}", log.display()))?;
         // A session of its own, so that all of it can be ended.

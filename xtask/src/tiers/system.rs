@@ -6,8 +6,10 @@ use crate::install;
 use crate::lab;
 use crate::project::{MarkedTest, Project};
 use crate::report::{Report, span};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// What the tier is to do.
@@ -27,18 +29,13 @@ pub(super) fn run(project: &Project, report: &mut Report, plan: Plan) {
     if !ready {
         return;
     }
-    let own = match std::env::current_exe() {
-        Ok(own) => own,
-        Err(e) => {
-            report.check("find this program", || Err(e.to_string()));
-            return;
-        }
-    };
-    let binaries = ["build", "--locked", "--package", "pod-cli", "--package", "pod-examples", "--bins"];
-    if !report.run("programs", &mut cargo(project, &binaries)) {
-        return;
-    }
-    let world = World { own, pod: project.target.join("debug/pod"), soak };
+    let mut programs = None;
+    let built = report.check("programs", || {
+        programs = Some((crate::project::own()?, Programs::build(project)?));
+        Ok(())
+    });
+    let Some((own, programs)) = programs.filter(|_| built) else { return };
+    let world = World { own, pod: project.target.join("debug/pod"), soak, programs };
     root_tests(project, report, &world);
     examples(project, report, &world);
     topologies(project, report, &world);
@@ -50,6 +47,47 @@ struct World {
     own: PathBuf,
     pod: PathBuf,
     soak: bool,
+    programs: Programs,
+}
+
+/// The test programs of this tier.
+struct Programs(HashMap<PathBuf, PathBuf>);
+
+impl Programs {
+    /// Has cargo build all of them, and what they start, at once: one by one, each package would have its
+    /// dependencies built anew with the features that it alone asks for.
+    fn build(project: &Project) -> Result<Self, String> {
+        let mut tests = project.root_tests();
+        tests.extend(project.lab_tests());
+        let mut command = cargo(project, &["build", "--locked", "--workspace", "--bins"]);
+        for test in &tests {
+            command.args(["--features", &test.features.join(","), "--test", &test.target]);
+        }
+        command.args(["--message-format", "json-render-diagnostics"]);
+        let output = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|e| format!("run cargo build: {e}"))?;
+        if !output.status.success() {
+            return Err(format!("cargo build: {}", output.status));
+        }
+        Ok(Self(built(&String::from_utf8_lossy(&output.stdout))))
+    }
+
+    fn of(&self, test: &MarkedTest) -> Result<&Path, String> {
+        let program = self.0.get(&test.source).map(PathBuf::as_path);
+        program.ok_or_else(|| format!("cargo built no program from {}", test.source.display()))
+    }
+}
+
+/// The test programs that cargo says it built, by their main files.
+fn built(messages: &str) -> HashMap<PathBuf, PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let tests = messages.filter(|m| m["target"]["kind"].as_array().is_some_and(|k| k.iter().any(|k| k == "test")));
+    let pairs =
+        tests.filter_map(|m| Some((m["target"]["src_path"].as_str()?.into(), m["executable"].as_str()?.into())));
+    pairs.collect()
 }
 
 impl World {
@@ -76,7 +114,7 @@ fn root_tests(project: &Project, report: &mut Report, world: &World) {
     report.check("there are tests for root", || if tests.is_empty() { Err("none was found".into()) } else { Ok(()) });
     let runner = [world.own.display().to_string(), "isolated".into(), "--".into()];
     for test in tests {
-        marked(project, report, world, &test, &runner);
+        marked(report, world, &test, &runner);
     }
 }
 
@@ -99,7 +137,7 @@ fn lab_tests(project: &Project, report: &mut Report, world: &World, install: boo
     let ready = span(since.elapsed());
     for test in &tests {
         if up {
-            marked(project, report, world, test, &runner);
+            marked(report, world, test, &runner);
         } else {
             report.check(&format!("{}: {}", test.package, test.target), || Err("the lab is not up".into()));
         }
@@ -110,13 +148,21 @@ fn lab_tests(project: &Project, report: &mut Report, world: &World, install: boo
     report.remark(format!("the lab was ready after {ready}, and took {} in all", span(since.elapsed())));
 }
 
-/// A test target that cargo builds, and a runner starts.
-fn marked(project: &Project, report: &mut Report, world: &World, test: &MarkedTest, runner: &[String]) {
-    let what = ["test", "--locked", "--package", &test.package, "--features", &test.features, "--test", &test.target];
-    let mut command = cargo(project, &what);
-    command.args(["--config", &format!("target.'cfg(unix)'.runner={runner:?}")]);
+/// A test program, started by the words in front of it, as cargo would.
+fn marked(report: &mut Report, world: &World, test: &MarkedTest, runner: &[String]) {
+    let name = format!("{}: {}", test.package, test.target);
+    let program = match world.programs.of(test) {
+        Ok(program) => program,
+        Err(why) => {
+            report.check(&name, || Err(why));
+            return;
+        }
+    };
+    let mut command = Command::new(&runner[0]);
+    command.args(&runner[1..]).arg(program).current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
+    super::scrub(&mut command);
     world.set(&mut command);
-    report.run(&format!("{}: {}", test.package, test.target), &mut command);
+    report.run(&name, &mut command);
 }
 
 /// Every example program, on the backend in memory and on the embedded engine.
@@ -146,5 +192,23 @@ fn topologies(project: &Project, report: &mut Report, world: &World) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = world.isolated(project, Path::new("/bin/sh"), &[&script, &file.display().to_string()]);
         report.run(&format!("up and down: {name}"), &mut command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_programs_are_found_in_what_cargo_says() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"src_path":"/w/a/src/lib.rs"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"src_path":"/w/a/t.rs"},"executable":"/t/t-1"}"#,
+            "\nnot a message\n",
+        );
+        let found = built(messages);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found.get(Path::new("/w/a/t.rs")), Some(&PathBuf::from("/t/t-1")));
     }
 }
