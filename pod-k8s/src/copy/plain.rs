@@ -252,7 +252,7 @@ pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: Fi
     if !matches!(&next, Some(Item::Entry(entry)) if entry.path.is_empty()) {
         plain.op("d", b"r", b"");
     }
-    while let Some(item) = next {
+    while let Some(item) = next.take() {
         match item {
             Item::Entry(entry) => {
                 close(&mut plain, &mut open, &mut report, &mut manifest).await?;
@@ -294,8 +294,9 @@ pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: Fi
                     return Err(Error::new(ErrorKind::Integrity, "contents came for something that is no file"));
                 };
                 if !file.put(&chunk).await? {
-                    let Some((_, file, _)) = open.take() else { continue };
-                    plain.stepped(file.running, &mut report).await?;
+                    if let Some((_, file, _)) = open.take() {
+                        plain.stepped(file.running, &mut report).await?;
+                    }
                     return Err(Error::new(ErrorKind::Integrity, "the pod took less than was sent"));
                 }
                 manifest.data(&chunk);

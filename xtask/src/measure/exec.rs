@@ -39,8 +39,8 @@ pub(crate) async fn exec(world: &World, runs: usize) -> Result<Vec<Row>, Error> 
         runs,
         [
             Box::new(|_| call(world.pod().args(["exec", "exec", "--", "true"]))),
-            Box::new(|_| call(world.peer("runc").args(["exec", "exec", "true"]))),
-            Box::new(|_| call(world.peer("crun").args(["exec", "exec", "true"]))),
+            Box::new(|_| world.call_peer("runc", |c| c.args(["exec", "exec", "true"]))),
+            Box::new(|_| world.call_peer("crun", |c| c.args(["exec", "exec", "true"]))),
             Box::new(|_| call(Command::new("nsenter").args(["-t", &pid, "-m", "-u", "-i", "-n", "-p", "true"]))),
             Box::new(library),
             Box::new(|_| call(Command::new(world.root().join("bin/busybox")).arg("true"))),

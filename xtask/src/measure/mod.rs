@@ -1,6 +1,7 @@
 //! The measures of `cargo xtask bench`: each thing is done in turn by POD, by the tools a user would
 //! otherwise pick, and by the barest program that can do it (the floor). Medians count.
 
+mod apart;
 mod copy;
 mod exec;
 mod start;

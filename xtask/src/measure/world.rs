@@ -1,5 +1,6 @@
 //! What the contestants share: one root file system of BusyBox, the engine, runc and crun.
 
+use super::apart::{Apart, UNIFIED};
 use super::table::Times;
 use pod::prelude::*;
 use std::fs;
@@ -18,12 +19,11 @@ pub(crate) struct World {
     pub(crate) backend: Arc<dyn Backend>,
     /// The `pod` program.
     pub(crate) pod: PathBuf,
-    /// What was changed about the machine for all contestants.
+    /// What was changed about the machine for one of the contestants.
     pub(crate) note: Option<&'static str>,
+    /// Where crun runs, if not here.
+    apart: Option<Apart>,
 }
-
-/// Where a hybrid machine has its control groups of version 2.
-const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 impl World {
     pub(crate) async fn make() -> Result<Self, Error> {
@@ -35,17 +35,16 @@ impl World {
         let pod = pod.ok_or_else(|| Error::invalid("POD_SHIM does not name the pod program"))?;
         let registry = Registry::with_defaults();
         let backend = registry.connect(&registry.default_backend(Some("local:"))?).await?;
-        let mut world = Self { folder, backend, pod, note: None };
+        let mut world = Self { folder, backend, pod, note: None, apart: None };
         world.root_file_system().doing(|| "make the root file system")?;
         for peer in PEERS {
             world.bundle(peer)?;
         }
-        // crun refuses hierarchies of both versions where version 2 has a controller. In a mount
-        // namespace of our own, version 2 can go; POD mounts it anew for itself.
         if world.run_peer("crun", "trial").is_err() && Path::new(UNIFIED).exists() {
-            call(Command::new("umount").arg(UNIFIED))?;
-            world.note =
-                Some("Control groups of version 2 were unmounted, because crun refuses both versions at once.");
+            world.apart = Some(Apart::begin()?);
+            world.note = Some(
+                "crun ran where control groups of version 2 are not mounted, because it refuses both versions at once.",
+            );
             world.run_peer("crun", "trial")?;
         }
         world.remove_peer("crun", "trial")?;
@@ -94,16 +93,24 @@ impl World {
         fs::write(&path, config.to_string()).doing(|| "write a bundle's configuration")
     }
 
-    /// A peer with its state in our folder.
-    pub(crate) fn peer(&self, peer: &str) -> Command {
+    /// Runs a peer, with its state in our folder, to its end.
+    pub(crate) fn call_peer(
+        &self,
+        peer: &str,
+        with: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Result<Duration, Error> {
         let mut command = Command::new(peer);
-        command.arg("--root").arg(self.folder.path().join(format!("{peer}-state")));
-        command
+        with(command.arg("--root").arg(self.folder.path().join(format!("{peer}-state"))));
+        match &self.apart {
+            Some(apart) if peer == "crun" => apart.call(command),
+            _ => call(&mut command),
+        }
     }
 
     /// Starts a peer's container.
     pub(crate) fn run_peer(&self, peer: &str, name: &str) -> Result<Duration, Error> {
-        call(self.peer(peer).args(["run", "-d", "-b"]).arg(self.bundle_of(peer)).arg(name))
+        let bundle = self.bundle_of(peer);
+        self.call_peer(peer, |c| c.args(["run", "-d", "-b"]).arg(bundle).arg(name))
     }
 
     /// The `pod` command.
@@ -125,7 +132,7 @@ impl World {
 
     /// Ends and removes a peer's container.
     pub(crate) fn remove_peer(&self, peer: &str, name: &str) -> Result<(), Error> {
-        call(self.peer(peer).args(["delete", "--force", name])).map(drop)
+        self.call_peer(peer, |c| c.args(["delete", "--force", name])).map(drop)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
