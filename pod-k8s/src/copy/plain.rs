@@ -6,7 +6,7 @@
 use super::check_path;
 use super::far::{Far, Running, complaints, escaped, no_shell};
 use super::manifest::Manifest;
-use super::upload::{self, First, Script};
+use super::upload::{self, CLEANING, First, Script};
 use bytes::Bytes;
 use pod_core::copy::{
     Chunk, CopyOutRequest, CopyReport, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET, StreamCheck, Verify,
@@ -115,6 +115,14 @@ impl Plain {
         })
     }
 
+    /// Takes away what was brought, so that nothing of it is left when the caller hears of the failure.
+    async fn give_up(&mut self) {
+        if !self.done && matches!(tokio::time::timeout(CLEANING, discard(&*self.far, &self.staging)).await, Ok(Ok(())))
+        {
+            self.done = true;
+        }
+    }
+
     fn op(&mut self, what: &str, path: &[u8], with: &[u8]) {
         self.ops.push([what.to_owned(), escaped(path), escaped(with)]);
     }
@@ -185,7 +193,7 @@ impl Plain {
         Ok(File { running, stdin, size, at: 0 })
     }
 
-    async fn commit(mut self) -> Result<()> {
+    async fn commit(&mut self) -> Result<()> {
         let verify = upload::verify_word(self.verify);
         let args = [escaped(&self.dest), self.staging.clone(), self.kind.into(), self.there.clone(), verify.into()];
         let running = self.far.start(COMMIT, &args, false).await.map_err(no_shell)?;
@@ -242,7 +250,15 @@ fn lacks(report: &mut CopyReport, what: &str) {
 ///
 /// # Errors
 /// As [`Connection::copy_in`](pod_core::Connection::copy_in).
-pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: First) -> Result<CopyReport> {
+pub(super) async fn copy_in(mut plain: Plain, source: EntryStream, first: First) -> Result<CopyReport> {
+    let brought = bring(&mut plain, source, first).await;
+    if brought.is_err() {
+        plain.give_up().await;
+    }
+    brought
+}
+
+async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Result<CopyReport> {
     let mut report = CopyReport::checked_by(plain.verify);
     let mut manifest = Manifest::new(plain.verify);
     let mut check = StreamCheck::new(None, None);
@@ -255,7 +271,7 @@ pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: Fi
     while let Some(item) = next.take() {
         match item {
             Item::Entry(entry) => {
-                close(&mut plain, &mut open, &mut report, &mut manifest).await?;
+                close(plain, &mut open, &mut report, &mut manifest).await?;
                 check.entry(&entry)?;
                 let path = upload::below(&entry.path);
                 match &entry.kind {
@@ -307,7 +323,7 @@ pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: Fi
         }
         next = source.next().await?;
     }
-    close(&mut plain, &mut open, &mut report, &mut manifest).await?;
+    close(plain, &mut open, &mut report, &mut manifest).await?;
     for dir in dirs.into_iter().rev() {
         plain.attributes(&dir, &mut report);
     }
@@ -315,7 +331,7 @@ pub(super) async fn copy_in(mut plain: Plain, mut source: EntryStream, first: Fi
     let list = manifest.list();
     let mut file = plain.file(b"e", list.len() as u64).await?;
     file.put(&Chunk { offset: 0, data: list }).await?;
-    finish_file(&plain, file, &mut report).await?;
+    finish_file(plain, file, &mut report).await?;
     plain.commit().await?;
     Ok(report)
 }

@@ -4,10 +4,11 @@ use super::far::{Far, Running, complaints, escaped, no_shell};
 use super::manifest::Manifest;
 use super::plain::{self, Plain};
 use super::{check_path, errors};
+use bytes::Bytes;
 use pod_core::copy::tar::{TarOptions, write_with};
 use pod_core::copy::{
-    Chunk, CopyInRequest, CopyReport, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET, StreamCheck, Verify,
-    show, split,
+    Chunk, CopyInRequest, CopyReport, CopySource, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET, StreamCheck,
+    Verify, show, split,
 };
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const SCRIPT: &str = concat!(include_str!("begin.sh"), include_str!("unpack.sh")
 /// The most that is read of what lies at the far end, when it differs.
 const DIFFERS: u64 = 64 << 20;
 /// How long the far end may take to clean up behind a copy that broke off.
-const CLEANING: Duration = Duration::from_secs(5);
+pub(super) const CLEANING: Duration = Duration::from_secs(5);
 
 /// The tar of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,7 +311,8 @@ impl Finished {
 
 /// Brings the source's entries into the form the script takes: the root is `r`, the list of what to check
 /// `e`, which comes last; directories come once more before it, so that their modes and times are set
-/// when nothing is written into them any more.
+/// when nothing is written into them any more. BusyBox's tar makes links at the very end of an archive
+/// only, so there the directories are an archive of their own, the file `d`.
 struct Relay {
     sink: Option<EntrySink>,
     check: StreamCheck,
@@ -391,13 +393,24 @@ impl Relay {
             next = source.next().await?;
         }
         self.settle();
-        for dir in std::mem::take(&mut self.dirs).into_iter().rev() {
-            self.send(Item::Entry(dir)).await?;
+        let dirs: Vec<_> = std::mem::take(&mut self.dirs).into_iter().rev().collect();
+        if self.tar == Tar::Gnu {
+            for dir in dirs {
+                self.send(Item::Entry(dir)).await?;
+            }
+        } else if !dirs.is_empty() {
+            let list = archive(dirs).await?;
+            self.file("d", list).await?;
         }
         let list = self.manifest.list();
-        self.send(Item::Entry(Entry::new("e", EntryKind::File { size: list.len() as u64 }))).await?;
-        if !list.is_empty() {
-            self.send(Item::Chunk(Chunk { offset: 0, data: list })).await?;
+        self.file("e", list).await
+    }
+
+    /// Sends a file of our own.
+    async fn file(&self, name: &str, data: Bytes) -> Result<()> {
+        self.send(Item::Entry(Entry::new(name, EntryKind::File { size: data.len() as u64 }))).await?;
+        if !data.is_empty() {
+            self.send(Item::Chunk(Chunk { offset: 0, data })).await?;
         }
         Ok(())
     }
@@ -468,6 +481,14 @@ impl Relay {
         }
         self.manifest.settle();
     }
+}
+
+/// An archive of these directories.
+async fn archive(dirs: Vec<Entry>) -> Result<Bytes> {
+    let mut data = Vec::new();
+    let entries = CopySource::Memory(dirs.into_iter().map(|dir| (dir, Bytes::new())).collect()).open()?;
+    write_with(entries, &mut data, &TarOptions::new()).await?;
+    Ok(data.into())
 }
 
 /// A path of the copy as the script has it.

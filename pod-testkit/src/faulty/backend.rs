@@ -242,6 +242,9 @@ impl Backend for Faulty {
                 match fault {
                     Fault::LogStreamsMixed => r.stream = LogStream::Stdout,
                     Fault::LogTimesDropped => r.time = None,
+                    Fault::LogLineEndsChanged => {
+                        r.data = r.data.iter().copied().filter(|b| *b != b'\r').collect::<Vec<_>>().into();
+                    }
                     Fault::BytesReplaced => r.data = String::from_utf8_lossy(&r.data).into_owned().into_bytes().into(),
                     _ => {}
                 }

@@ -205,8 +205,11 @@ faults! {
         "logs::since_leaves_out_what_was_before",
         "logs::following_goes_on_to_the_end",
         "logs::they_hold_bytes_as_they_were",
+        "logs::they_hold_line_ends_as_they_were",
         "logs::a_second_start_adds_to_them",
     ];
+    /// Logs have line feeds for line ends.
+    LogLineEndsChanged breaks ["logs::they_hold_line_ends_as_they_were"];
     /// Logs begin with a greeting.
     LogsGreet breaks ["logs::there_are_none_before_the_start"];
     /// What is written to stdin is lost.
