@@ -246,7 +246,7 @@ impl K8sBackend {
 
 /// Whether a program can be told the end of its stdin: `v5.channel.k8s.io` is on by default since 1.30
 /// (KEP-4006).
-fn tells_the_end_of_stdin(version: &str) -> bool {
+pub(crate) fn tells_the_end_of_stdin(version: &str) -> bool {
     let mut numbers = version.trim_start_matches('v').split(['.', '+', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (1, 30),

@@ -1,8 +1,9 @@
 //! One TCP connection to a port of a pod, over the `portforward` WebSocket.
 //!
 //! Each port has two channels: data, and one message of error. Each begins with the port's number
-//! (kubelet's `portforward/websocket.go`). The protocol has no half-close, so the writing end can't be
-//! shut down by itself.
+//! (kubelet's `portforward/websocket.go`). The protocol has no half-close: a program can't be told that
+//! nothing more comes. So a stream whose writing half was shut down, and on which the program then says
+//! nothing for a while, fails; else one that waits for the end would hold it open for ever.
 
 use crate::exec::Target;
 use crate::exec::frame;
@@ -12,9 +13,10 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pod_core::{BoxDuplex, Error, ErrorKind, ForwardRequest, Result, Retry};
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -23,6 +25,8 @@ const DATA: u8 = 0;
 const ERROR: u8 = 1;
 /// Balancers cut what is idle for 30 s.
 const PING: Duration = Duration::from_secs(15);
+/// How long a program may be silent that can't be told the end.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long the server may take to open the channels.
 const OPENING: Duration = Duration::from_secs(30);
 
@@ -83,13 +87,25 @@ where
 {
     let reader = outlet.watcher();
     let (mut sink, mut stream) = socket.split();
+    let (shut, was_shut) = watch::channel(false);
     let receiving = async {
+        let mut silent = pin!(silence(was_shut.clone()));
         loop {
             outlet.room().await;
-            match stream.next().await {
+            let message = tokio::select! {
+                message = stream.next() => message,
+                () = &mut silent => {
+                    let words = "the program says nothing, and Kubernetes can't tell it that nothing more comes";
+                    return outlet.fail(io::ErrorKind::TimedOut, words.to_owned());
+                }
+            };
+            match message {
                 Some(Ok(Message::Binary(mut message))) if message.len() > 1 => {
                     match (message.split_to(1)[0], message) {
-                        (DATA, data) => outlet.give(data).await,
+                        (DATA, data) => {
+                            outlet.give(data).await;
+                            silent.set(silence(was_shut.clone()));
+                        }
                         (ERROR, words) => {
                             let words = String::from_utf8_lossy(&words).trim().to_owned();
                             return outlet.fail(kind(&words), words);
@@ -111,7 +127,11 @@ where
             let sent = tokio::select! {
                 piece = input.recv(), if open => match piece {
                     Some(piece) => sink.send(Message::Binary(piece)).await,
-                    None => { open = false; Ok(()) }
+                    None => {
+                        open = false;
+                        shut.send_replace(true);
+                        Ok(())
+                    }
                 },
                 _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await,
             };
@@ -127,6 +147,16 @@ where
     }
     // A server that is gone does not care.
     let _ = tokio::time::timeout(Duration::from_secs(1), sink.close()).await;
+}
+
+/// Ends when the writing half has been shut down for a while.
+async fn silence(mut was_shut: watch::Receiver<bool>) {
+    // A sender that is gone takes the whole stream with it.
+    if was_shut.wait_for(|shut| *shut).await.is_ok() {
+        tokio::time::sleep(SILENCE).await;
+    } else {
+        std::future::pending().await
+    }
 }
 
 /// What the words of the error channel mean (kubelet and containerd).
@@ -185,6 +215,28 @@ mod tests {
         let mut stream = open(client, 7400).await.expect("open");
         let e = stream.read(&mut [0]).await.expect_err("refused");
         assert_eq!(e.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_waits_for_the_end_does_not_hold_it_for_ever() {
+        let (client, mut server) = server().await;
+        for message in [b"\x00\xe8\x1c", b"\x01\xe8\x1c"] {
+            send(&mut server, message).await;
+        }
+        let mut stream = open(client, 7400).await.expect("open");
+        stream.shutdown().await.expect("shut");
+        let (mut seen, begun) = ([0], Instant::now());
+        // What it still says is read, and gives it more time.
+        tokio::time::sleep(SILENCE / 2).await;
+        send(&mut server, b"\x00a").await;
+        stream.read_exact(&mut seen).await.expect("read");
+        let answers = async { while let Some(Ok(_)) = server.next().await {} };
+        let e = tokio::select! {
+            e = stream.read(&mut seen) => e.expect_err("silence"),
+            () = answers => unreachable!("the client closed it without an error"),
+        };
+        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= SILENCE * 3 / 2, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod copy;
 mod credentials;
+mod doctor;
 mod errors;
 mod events;
 mod exec;
@@ -38,6 +39,7 @@ pub mod rbac;
 
 pub use backend::K8sBackend;
 pub use config::{K8sConfig, Pull, SCHEMES};
+pub use doctor::Diagnosis;
 pub use gc::Leftover;
 pub use namespaces::{CreateNamespaceOutcome, Namespace, Namespaces};
 pub use networking::LinkTest;

@@ -39,6 +39,27 @@ pub enum Purpose {
     Doctor,
 }
 
+/// One thing that a user may or may not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Access {
+    pub(crate) group: &'static str,
+    /// With its part, such as `pods/exec`.
+    pub(crate) resource: &'static str,
+    pub(crate) verb: &'static str,
+    /// Of the whole cluster, and not of one namespace.
+    pub(crate) whole_cluster: bool,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        f.write_str(if self.whole_cluster { " of the whole cluster" } else { "" })
+    }
+}
+
 /// Group, resource, verbs.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
@@ -141,6 +162,16 @@ impl Purpose {
             Self::Verify => &[("", "nodes", &["get", "list"])],
             _ => &[],
         }
+    }
+
+    /// Everything that is needed, one by one.
+    pub(crate) fn accesses(self) -> impl Iterator<Item = Access> {
+        let of = |rules: &'static [Rule], whole_cluster: bool| {
+            rules.iter().flat_map(move |(group, resource, verbs)| {
+                verbs.iter().map(move |verb| Access { group, resource, verb, whole_cluster })
+            })
+        };
+        of(self.rules(), false).chain(of(self.cluster_rules(), true))
     }
 }
 
@@ -248,8 +279,9 @@ pub fn yaml(name: &str, namespace: &str, purposes: &[Purpose], who: Option<&Who>
     Ok(documents.join("---\n"))
 }
 
-fn document(object: &impl serde::Serialize) -> Result<String> {
-    let bad = |e: &dyn fmt::Display| Error::unexpected(format!("a role can't be written: {e}"));
+/// An object as a YAML document, its keys by name.
+pub(crate) fn document(object: &impl serde::Serialize) -> Result<String> {
+    let bad = |e: &dyn fmt::Display| Error::unexpected(format!("an object can't be written as YAML: {e}"));
     // By way of a value, whose keys come in the order of their names.
     let value = serde_json::to_value(object).map_err(|e| bad(&e))?;
     let mut text = serde_saphyr::to_string(&value).map_err(|e| bad(&e))?;

@@ -64,6 +64,40 @@ impl Plugin {
         }
     }
 
+    /// What it does, in a few words.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Calico => "the pod network, routed; policies",
+            Self::Cilium => "the pod network by eBPF; policies",
+            Self::Flannel => "the pod network by VXLAN or routes; no policies by itself",
+            Self::Weave => "the pod network, a mesh of VXLANs; policies",
+            Self::Multus => "further networks for pods: VLANs, fixed addresses",
+            Self::Antrea => "the pod network by Open vSwitch; policies",
+            Self::Contiv => "the pod network by VPP or Open vSwitch; policies",
+            Self::Canal => "the pod network by Flannel; policies by Calico",
+            Self::KubeRouter => "the pod network, routed by BGP; policies",
+            Self::Sriov => "virtual functions of network cards for pods, which tag by themselves",
+        }
+    }
+
+    /// Whether it says of itself that it enforces a `NetworkPolicy`; `None` for what makes no pod network.
+    /// Whether it does in this cluster is for a probe to find out.
+    #[must_use]
+    pub fn policies(self) -> Option<bool> {
+        match self {
+            Self::Calico
+            | Self::Cilium
+            | Self::Weave
+            | Self::Antrea
+            | Self::Contiv
+            | Self::Canal
+            | Self::KubeRouter => Some(true),
+            Self::Flannel => Some(false),
+            Self::Multus | Self::Sriov => None,
+        }
+    }
+
     fn signs(self) -> Signs {
         match self {
             Self::Calico => Signs {
@@ -155,6 +189,10 @@ pub struct CniFound {
     pub ready: Option<(i32, i32)>,
     /// What could not be looked at, that might show it.
     pub unseen: Vec<String>,
+    /// What it does, as [`Plugin::about`] has it.
+    pub about: &'static str,
+    /// Whether it says that it enforces policies, as [`Plugin::policies`] has it.
+    pub policies: Option<bool>,
 }
 
 /// A DaemonSet, as far as it tells something.
@@ -224,6 +262,8 @@ fn one(plugin: Plugin, seen: &Seen) -> CniFound {
         version: None,
         ready: None,
         unseen: Vec::new(),
+        about: plugin.about(),
+        policies: plugin.policies(),
     };
     match &seen.groups {
         Some(groups) => {

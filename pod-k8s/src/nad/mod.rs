@@ -11,6 +11,7 @@ mod check;
 mod definition;
 mod fix;
 mod keys;
+mod manifest;
 pub(crate) mod network;
 mod object;
 mod parse;
@@ -23,6 +24,7 @@ pub(crate) use api::{MANAGER, compare, users};
 pub use check::{Checked, Fault, VERSIONS, check};
 pub use definition::{Allocator, CNI_VERSION, Definition, FixedAddress, IpvlanMode, Kind, MacvlanMode};
 pub use fix::{Fixed, fix};
+pub use manifest::{Manifests, yaml};
 pub use network::Plugin;
 pub use object::{
     GROUP, NETWORK_STATUS, NETWORKS, NETWORKS_STATUS, NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec,
