@@ -11,9 +11,7 @@ use crate::rbac::{Access, Purpose};
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
@@ -112,17 +110,17 @@ async fn namespace(cluster: &Cluster) -> Diagnosis {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     match api.get(name).await {
         Ok(found) => match found.status.and_then(|s| s.phase).as_deref() {
-            Some("Terminating") => {
-                missing(subject, format!("{name} is being removed"), "use another: k8s:NAMESPACE/")
-            }
+            Some("Terminating") => missing(subject, format!("{name} is being removed"), "use another: k8s:NAMESPACE/"),
             _ => good(subject, name.clone()),
         },
         Err(e) if is_not_found(&e) => {
             missing(subject, format!("{name} is not there"), format!("pod k8s namespace create {name}"))
         }
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            limited(subject, format!("{name}; whether it is there may not be seen"), give(cluster, &[Purpose::Doctor], None))
-        }
+        Err(kube::Error::Api(status)) if status.code == 403 => limited(
+            subject,
+            format!("{name}; whether it is there may not be seen"),
+            give(cluster, &[Purpose::Doctor], None),
+        ),
         Err(e) => missing(subject, from_kube(e).to_string(), "pod backend ping k8s:"),
     }
 }

@@ -103,6 +103,26 @@ impl Purpose {
         }
     }
 
+    /// What it is, in a few words.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Inspect => "list and inspect workloads",
+            Self::Run => "make and remove workloads, topologies",
+            Self::Logs => "read logs",
+            Self::Events => "watch and wait",
+            Self::Exec => "run programs in workloads",
+            Self::Attach => "attach to workloads",
+            Self::Copy => "copy in and out",
+            Self::Forward => "reach ports",
+            Self::Networks => "make networks, attachments and definitions",
+            Self::Policy => "isolate, and set policies",
+            Self::Verify => "prove definitions and topologies",
+            Self::Namespaces => "make and remove namespaces, in the whole cluster",
+            Self::Doctor => "look at nodes and network plugins, in the whole cluster",
+        }
+    }
+
     /// What is needed within a namespace.
     ///
     /// Streams over WebSocket are asked for by GET, so up to Kubernetes 1.34 they need the verb `get`;

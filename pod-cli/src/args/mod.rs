@@ -4,7 +4,9 @@
 mod complete;
 mod cp;
 mod environment;
+mod forward;
 mod globals;
+mod k8s;
 mod net;
 mod os;
 mod tools;
@@ -14,7 +16,9 @@ mod workloads;
 
 pub(crate) use complete::{VARIABLE as COMPLETE_VARIABLE, complete};
 pub(crate) use cp::{Check, Cp};
+pub(crate) use forward::{Forward, PortPair};
 pub(crate) use globals::{Globals, LogFormat, OutputFormat};
+pub(crate) use k8s::*;
 pub(crate) use net::*;
 pub(crate) use os::*;
 pub(crate) use tools::*;
@@ -76,6 +80,7 @@ pub(crate) enum Command {
     Exec(Exec),
     Attach(Attach),
     Cp(Cp),
+    Forward(Forward),
     Events(Events),
     Net(Net),
     Up(Up),
@@ -83,8 +88,10 @@ pub(crate) enum Command {
     Verify(Verify),
     Down(Down),
     Os(Os),
+    K8s(K8s),
     Backend(BackendArgs),
     Doctor(Doctor),
+    Gc(Gc),
     Completions(Completions),
     Man(Man),
 }

@@ -57,11 +57,32 @@ Nothing is changed. The exit code is 1 when something that is needed is missing.
 
 Examples:
   pod doctor
-  pod doctor local: -o json")]
+  pod doctor local: -o json
+  pod doctor k8s://lab/shop/")]
 pub(crate) struct Doctor {
     /// The backend; the default one when there is none
     #[arg(value_name = "URI")]
     pub(crate) uri: Option<String>,
+}
+
+/// Remove what operations left behind that never came to their end
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A program that was killed half-way may leave a half-made workload. Only what this user's operations left,
+and whose time is over, is listed; it is removed when you agree, or with -y. What runs as it was asked for,
+and what others made, is never touched.
+
+Examples:
+  pod gc k8s:
+  pod gc -y k8s://lab/shop/")]
+pub(crate) struct Gc {
+    /// The backend; the default one when there is none
+    #[arg(value_name = "URI")]
+    pub(crate) uri: Option<String>,
+
+    /// Don't ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// Print the script that completes commands and workloads' names in a shell

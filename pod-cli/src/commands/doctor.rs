@@ -19,18 +19,14 @@ pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit> {
     }
     #[cfg(target_os = "linux")]
     if uri.scheme() == "local" {
-        checks.extend(pod::local::doctor().into_iter().map(|d| {
-            let verdict = match (d.good, d.optional) {
-                (true, _) => Verdict::Good,
-                (false, true) => Verdict::Limited,
-                (false, false) => Verdict::Missing,
-            };
-            let check = Check::new(d.subject, verdict, d.found);
-            match d.fix {
-                Some(fix) => check.with_fix(fix),
-                None => check,
-            }
-        }));
+        checks.extend(pod::local::doctor().into_iter().map(|d| check(d.subject, d.good, d.optional, d.found, d.fix)));
+    }
+    // A cluster that does not answer was told above.
+    if uri.scheme() == "k8s"
+        && let Ok(cluster) = super::k8s::open(&uri).await
+    {
+        let found = cluster.doctor().await;
+        checks.extend(found.into_iter().map(|d| check(d.subject, d.good, d.optional, d.found, d.fix)));
     }
     let list = CheckList(checks);
     context.print(&list)?;
@@ -41,6 +37,26 @@ async fn answer(context: &Context, uri: &BackendUri) -> Result<Arc<dyn Backend>>
     let backend = context.reach(uri).await?;
     backend.ping().await?;
     Ok(backend)
+}
+
+/// One finding of a backend's own.
+fn check(
+    subject: impl Into<String>,
+    good: bool,
+    optional: bool,
+    found: String,
+    fix: Option<impl Into<String>>,
+) -> Check {
+    let verdict = match (good, optional) {
+        (true, _) => Verdict::Good,
+        (false, true) => Verdict::Limited,
+        (false, false) => Verdict::Missing,
+    };
+    let check = Check::new(subject, verdict, found);
+    match fix {
+        Some(fix) => check.with_fix(fix),
+        None => check,
+    }
 }
 
 /// What the verbs could do on another backend and can't on this one.

@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: Forward) -> Result<Exit> {
     }
     let target = context.target(&args.workload).await?;
     if !target.backend.capabilities().has(Capability::ExecForward) {
-        return Err(Error::unsupported(Capability::ExecForward.lacking())
+        return Err(Error::unsupported("the backend can't connect to ports of workloads")
             .with_context("capability", Capability::ExecForward.path())
             .with_backend(target.backend.info().uri.to_string()));
     }

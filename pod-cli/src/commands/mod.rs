@@ -7,7 +7,10 @@ mod cp;
 mod doctor;
 mod events;
 mod exec;
+mod forward;
+mod gc;
 mod inspect;
+mod k8s;
 mod logs;
 mod man;
 mod net;
@@ -79,6 +82,7 @@ fn may_leave_half(command: &Command) -> bool {
             | Command::Cp(_)
             | Command::Os(_)
             | Command::Down(_)
+            | Command::Gc(_)
     )
 }
 
@@ -100,6 +104,7 @@ async fn perform(context: &Context, command: Command) -> Result<Exit> {
         Command::Exec(args) => Box::pin(exec::run(context, args)).await,
         Command::Attach(args) => Box::pin(attach::run(context, args)).await,
         Command::Cp(args) => Box::pin(cp::run(context, args)).await,
+        Command::Forward(args) => Box::pin(forward::run(context, args)).await,
         Command::Events(args) => Box::pin(events::run(context, args)).await,
         Command::Net(args) => Box::pin(net::run(context, args)).await,
         Command::Up(args) => Box::pin(topology::up(context, args)).await,
@@ -107,8 +112,10 @@ async fn perform(context: &Context, command: Command) -> Result<Exit> {
         Command::Verify(args) => Box::pin(topology::verify(context, args)).await,
         Command::Down(args) => Box::pin(topology::down(context, args)).await,
         Command::Os(args) => Box::pin(os::run(context, args)).await,
+        Command::K8s(args) => Box::pin(k8s::run(context, args)).await,
         Command::Backend(args) => Box::pin(backend::run(context, args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+        Command::Gc(args) => Box::pin(gc::run(context, args)).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -9,8 +9,8 @@ use crate::signals::Controls;
 use crate::stdio::OnSignal;
 use futures_util::StreamExt;
 use pod::{
-    BackendExt, CreateRequest, Error, ErrorKind, EventsRequest, Limits, LogsRequest, RemoveRequest, Result, State,
-    Workload, WorkloadName, WorkloadSpec,
+    BackendExt, Capability, CreateRequest, Error, ErrorKind, EventsRequest, Limits, LogsRequest, RemoveRequest, Result,
+    State, Workload, WorkloadName, WorkloadSpec,
 };
 use std::hash::{BuildHasher, Hasher};
 
@@ -180,10 +180,14 @@ async fn settled(args: &Run, target: &Target, workload: Workload) -> Result<Work
 async fn stay(context: &Context, args: &Run, target: &Target) -> Result<Exit> {
     let how = How { stdin: args.interactive || args.tty, tty: args.tty, logs: true, keys: args.detach_keys.0.clone() };
     let stop = OnSignal::Stop(target.backend.clone(), target.name.clone());
-    let result = match attach(context, target, how, stop).await {
-        // It ended before it could be attached to: its log has all it wrote.
-        Err(e) if e.kind() == ErrorKind::WrongState => ended(context, target).await,
-        other => other,
+    let result = if target.backend.capabilities().has(Capability::AttachStdio) {
+        match attach(context, target, how, stop).await {
+            // It ended before it could be attached to: its log has all it wrote.
+            Err(e) if e.kind() == ErrorKind::WrongState => ended(context, target).await,
+            other => other,
+        }
+    } else {
+        followed(context, target, args.rm).await
     };
     if args.rm {
         let left = target.backend.inspect(&target.name).await.is_ok_and(|w| w.state.is_running());
@@ -196,6 +200,25 @@ async fn stay(context: &Context, args: &Run, target: &Target) -> Result<Exit> {
         }
     }
     result
+}
+
+/// Stays with a command that can't be attached to: its log is followed. One with a stdin or a terminal was
+/// refused when it was to be made.
+async fn followed(context: &Context, target: &Target, removed: bool) -> Result<Exit> {
+    let request = LogsRequest::new(target.name.clone()).with_follow(true);
+    let following = super::logs::print(context, target, request, false);
+    match Controls::new(false)?.unless_ended(following).await? {
+        Ok(()) => {
+            let status = target.backend.wait_exit(&target.name).await?;
+            super::exec::end(context, target, crate::stdio::End::Ended(status))
+        }
+        Err(signal) => {
+            if !removed {
+                context.say(&format!("ended by {signal}; {} goes on: `pod rm -f` removes it", target.name));
+            }
+            Ok(Exit::of_signal(signal.get()))
+        }
+    }
 }
 
 async fn ended(context: &Context, target: &Target) -> Result<Exit> {

@@ -1,5 +1,7 @@
 //! What goes to stdout: data only, in the format asked for.
 
+mod forward;
+mod k8s;
 mod net;
 mod os;
 mod table;
@@ -7,6 +9,8 @@ mod tools;
 mod topology;
 mod views;
 
+pub(crate) use forward::*;
+pub(crate) use k8s::*;
 pub(crate) use net::*;
 pub(crate) use os::*;
 pub(crate) use table::{Table, age};

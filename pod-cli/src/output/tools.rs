@@ -101,7 +101,6 @@ impl Check {
     }
 
     /// Says what fixes it.
-    #[cfg(target_os = "linux")]
     pub(crate) fn with_fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self

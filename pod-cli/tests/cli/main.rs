@@ -3,6 +3,7 @@
 mod completions;
 mod errors;
 mod help;
+mod k8s;
 mod output;
 mod programs;
 mod support;

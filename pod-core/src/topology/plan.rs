@@ -183,7 +183,8 @@ impl Deployment {
         for step in changes.iter().flat_map(|c| &c.steps) {
             let (s, needs, place, about) = match step {
                 Step::CreateWorkload(s, spec) => {
-                    let needs = CreateRequest::new(spec.as_ref().clone()).requires();
+                    // As `up` makes it: running at once, which a backend that can't start one later can, too.
+                    let needs = CreateRequest::new(spec.as_ref().clone()).with_start().requires();
                     let place = self.topology.workload(&spec.name).map(|w| &w.place);
                     (*s, needs, place, ("workload", spec.name.to_string()))
                 }

@@ -3,6 +3,7 @@
 use super::object::{GROUP, NetworkAttachmentDefinition};
 use pod_core::{Error, Result};
 use serde_json::Value;
+use serde_saphyr::SingleQuoted;
 
 const KIND: &str = "NetworkAttachmentDefinition";
 
@@ -73,12 +74,40 @@ impl Manifests {
 /// # Errors
 /// [`ErrorKind::Unexpected`](pod_core::ErrorKind::Unexpected) if one can't be written.
 pub fn yaml(definitions: &[NetworkAttachmentDefinition]) -> Result<String> {
-    let documents = definitions.iter().map(|d| {
-        let mut d = d.clone();
-        d.metadata.managed_fields = None;
-        crate::rbac::document(&d)
-    });
-    Ok(documents.collect::<Result<Vec<_>>>()?.join("---\n"))
+    let bad = |e: &dyn std::fmt::Display| Error::unexpected(format!("a definition can't be written as YAML: {e}"));
+    let mut documents = Vec::new();
+    for definition in definitions {
+        let mut definition = definition.clone();
+        definition.metadata.managed_fields = None;
+        let parts = Document {
+            api_version: &definition.api_version,
+            kind: &definition.kind,
+            // By way of a value, whose keys come in the order of their names.
+            metadata: serde_json::to_value(&definition.metadata).map_err(|e| bad(&e))?,
+            spec: Spec { config: SingleQuoted(&definition.spec.config) },
+        };
+        // JSON is read most easily between single quotes, which can't hold everything.
+        let text = match serde_saphyr::to_string(&parts) {
+            Ok(text) => text,
+            Err(_) => crate::rbac::document(&definition)?,
+        };
+        documents.push(text);
+    }
+    Ok(documents.join("---\n"))
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Value,
+    spec: Spec<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct Spec<'a> {
+    config: SingleQuoted<&'a str>,
 }
 
 #[cfg(test)]
@@ -101,14 +130,16 @@ mod tests {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: k8s.cni.cncf.io/v1\n  \
                     kind: NetworkAttachmentDefinition\n  metadata: {name: a}\n";
         assert_eq!(Manifests::read(list, "file").expect("read").definitions[0].name(), "a");
-        for bad in ["{", "7", "a: b", "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {}"] {
+        for bad in ["{", "7", "a: b", "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {}"]
+        {
             assert!(Manifests::read(bad, "file").is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let two = [NetworkAttachmentDefinition::new("a", r#"{"type": "x"}"#), NetworkAttachmentDefinition::new("b", "")];
+        let two =
+            [NetworkAttachmentDefinition::new("a", r#"{"type": "x"}"#), NetworkAttachmentDefinition::new("b", "")];
         let text = yaml(&two).expect("text");
         assert_eq!(Manifests::read(&text, "file").expect(&text).definitions, two);
         assert!(text.starts_with("apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\n"), "{text}");

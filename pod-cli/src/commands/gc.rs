@@ -1,0 +1,45 @@
+//! `pod gc`
+
+use super::k8s;
+use crate::args::Gc;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::LeftoverList;
+use pod::{Error, IoResultExt, Result};
+use std::io::{IsTerminal, Write};
+
+pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit> {
+    let uri = context.backend_uri(args.uri.as_deref())?;
+    if uri.scheme() != "k8s" {
+        return Err(Error::unsupported("nothing is left behind on this backend for others to collect")
+            .with_context("backend", uri.to_string())
+            .with_hint("its next command finishes or undoes what a killed one left"));
+    }
+    let backend = k8s::open(&uri).await?;
+    let found = backend.gc_candidates().await?;
+    let count = found.len();
+    context.print(&LeftoverList(found.clone()))?;
+    if count == 0 {
+        context.say("nothing is left behind");
+        return Ok(Exit::OK);
+    }
+    if !args.yes && !agreed(count)? {
+        context.say("nothing was removed");
+        return Ok(Exit::NO);
+    }
+    let removed = backend.gc(&found).await?;
+    context.say(&format!("{removed} of {count} removed"));
+    Ok(Exit::OK)
+}
+
+/// Asks on the terminal.
+fn agreed(count: usize) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::invalid("there is no terminal to ask on").with_hint("-y removes them without asking"));
+    }
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "remove {count}? [y/N] ").and_then(|()| stderr.flush()).doing(|| "ask")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).doing(|| "read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

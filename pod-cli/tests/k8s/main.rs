@@ -1,0 +1,11 @@
+//! The command on a real cluster of two nodes: what its users were promised.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod forwards;
+mod nads;
+mod tools;
+mod topologies;
+mod workloads;
+mod world;
+
+pub(crate) use world::{Ran, World};
