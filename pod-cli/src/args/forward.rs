@@ -8,9 +8,9 @@ use std::str::FromStr;
 /// Pass connections to ports of this machine on to ports of a workload
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each connection is one to the workload's own loopback, as a program in it would make it. The addresses
-that are listened at are printed first; -o name prints them alone, one a line. What goes wrong with one
-connection is told and ends that one only. Ctrl-C ends the command.
+Each connection is one to the workload's own loopback, as a program in it would make it. The
+addresses that are listened at are printed first; -o name prints them alone, one a line. What goes
+wrong with one connection is told and ends that one only. Ctrl-C ends the command.
 
 Examples:
   pod forward web 8080:80

@@ -68,9 +68,9 @@ pub(crate) struct Doctor {
 /// Remove what operations left behind that never came to their end
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A program that was killed half-way may leave a half-made workload. Only what this user's operations left,
-and whose time is over, is listed; it is removed when you agree, or with -y. What runs as it was asked for,
-and what others made, is never touched.
+A program that was killed half-way may leave a half-made workload. Only what this user's
+operations left, and whose time is over, is listed; it is removed when you agree, or with -y. What
+runs as it was asked for, and what others made, is never touched.
 
 Examples:
   pod gc k8s:

@@ -123,9 +123,10 @@ pub(crate) enum K8sPolicyCommand {
 /// Find out whether the cluster enforces policies
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Two probe pods reach each other, a policy shuts one of them, and it is asked again; the other way is
-the control. Pods and policy are removed afterwards. The exit code is 0 only when policies are enforced.
-Attachments of Multus are never covered: `pod net isolate` and `pod net policy` are for those.
+Two probe pods reach each other, a policy shuts one of them, and it is asked again; the other way
+is the control. Pods and policy are removed afterwards. The exit code is 0 only when policies are
+enforced. Attachments of Multus are never covered: `pod net isolate` and `pod net policy` are for
+those.
 
 Examples:
   pod k8s policy probe
@@ -139,7 +140,8 @@ pub(crate) struct PolicyProbe {
 /// Replace the rules of a name between the namespace's pods
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The API server takes policies whether or not anything enforces them: `pod k8s policy probe` finds out.
+The API server takes policies whether or not anything enforces them: `pod k8s policy probe` finds
+out.
 
 Examples:
   pod k8s policy apply shop --rule 'allow app=web -> app=db' --default deny

@@ -54,10 +54,11 @@ pub(crate) struct NadGet {
 /// Find what a definition says and no plugin does; needs no cluster
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A file is YAML or JSON: manifests, or one CNI configuration. Plugins drop every key that they don't
-know, so a definition may ask for a VLAN and give none; each such part is a fault, with the way out. The
-exit code is 1 when there is one. With --fix the definitions that do what was meant are printed, and
-on stderr what was changed; the exit code is 1 when something is left for you to decide.
+A file is YAML or JSON: manifests, or one CNI configuration. Plugins drop every key that they
+don't know, so a definition may ask for a VLAN and give none; each such part is a fault, with the
+way out. The exit code is 1 when there is one. With --fix the definitions that do what was meant
+are printed, and on stderr what was changed; the exit code is 1 when something is left for you to
+decide.
 
 Examples:
   pod k8s nad check red.yaml
@@ -77,8 +78,8 @@ pub(crate) struct NadCheck {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Addresses: per-pod (each pod names its own, as POD does), none, dhcp, host-local:SUBNET (each node
-counts by itself), whereabouts:SUBNET (where it is installed). `pod net create` makes a network whose
-addresses POD hands out.
+counts by itself), whereabouts:SUBNET (where it is installed). `pod net create` makes a network
+whose addresses POD hands out.
 
 Examples:
   pod k8s nad create red --master eth1 --vlan 100
@@ -214,8 +215,8 @@ impl AddressesArg {
 /// Make the cluster's definitions as a file has them
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A definition that would not do what it says is refused, with each fault; with --fix the one that does
-what was meant is applied. Pods that run keep the interfaces that they have.
+A definition that would not do what it says is refused, with each fault; with --fix the one that
+does what was meant is applied. Pods that run keep the interfaces that they have.
 
 Examples:
   pod k8s nad apply red.yaml
@@ -270,9 +271,9 @@ pub(crate) struct NadRm {
 /// Prove that a definition works, from every node
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A probe pod is made on every node that takes pods; its interface is read from inside, and it asks all
-the others by it. The pods are removed afterwards. The exit code is 1 unless every node's pod is attached
-and reaches all others.
+A probe pod is made on every node that takes pods; its interface is read from inside, and it asks
+all the others by it. The pods are removed afterwards. The exit code is 1 unless every node's pod
+is attached and reaches all others.
 
 Examples:
   pod k8s nad verify red

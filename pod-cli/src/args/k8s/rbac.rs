@@ -7,9 +7,9 @@ use pod::k8s::rbac::Purpose;
 /// Print the least roles for what a user wants to do
 #[derive(Debug, Args)]
 #[command(after_help = "\
-No cluster is asked. What is printed is for `kubectl apply -f -`: a Role in the namespace, `default`
-unless -n names another, and a ClusterRole where the whole cluster is looked at. Without a user, group or
-service account, nobody is given the roles.
+No cluster is asked. What is printed is for `kubectl apply -f -`: a Role in the namespace,
+`default` unless -n names another, and a ClusterRole where the whole cluster is looked at. Without
+a user, group or service account, nobody is given the roles.
 
 Examples:
   pod k8s rbac exec logs -n shop --user alice
