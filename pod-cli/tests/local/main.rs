@@ -4,6 +4,7 @@
 mod copies;
 mod engine;
 mod execs;
+mod forwards;
 mod topologies;
 
 pub(crate) use engine::{Engine, Ran};

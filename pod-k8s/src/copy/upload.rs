@@ -60,6 +60,11 @@ impl First {
 /// # Errors
 /// As [`Connection::copy_in`](pod_core::Connection::copy_in).
 pub(crate) async fn copy_in(far: Arc<dyn Far>, request: CopyInRequest) -> Result<CopyReport> {
+    // Its state is large, and would be part of every caller's.
+    Box::pin(take_in(far, request)).await
+}
+
+async fn take_in(far: Arc<dyn Far>, request: CopyInRequest) -> Result<CopyReport> {
     check_path(&request.dest)?;
     let mut source = request.source.open()?;
     let first = First::take(&mut source).await?;
