@@ -43,35 +43,6 @@ async fn a_tree_goes_up_and_down(pod: Arc<Pod>) -> Result<()> {
     Ok(())
 }
 
-/// An image without tar still takes and gives files.
-async fn an_image_without_tar_works(pod: Arc<Pod>) -> Result<()> {
-    // What stands before the image's own tar on the PATH counts: here the image's is taken away.
-    pod.sh("t=$(command -v tar); rm -f \"$t\"; ! command -v tar").await?;
-    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let sent = vec![
-        (Entry::new("", EntryKind::Dir), Bytes::new()),
-        (Entry::new("big", EntryKind::File { size: 3_000_000 }).with_mode(0o600), Bytes::from(content.clone())),
-        (Entry::new("empty", EntryKind::File { size: 0 }), Bytes::new()),
-        (Entry::new("link", EntryKind::Symlink { target: b"big".to_vec() }), Bytes::new()),
-        (Entry::new("again", EntryKind::Hardlink { target: b"big".to_vec() }), Bytes::new()),
-    ];
-    let request = CopyInRequest::new("/tmp/plain", CopySource::Memory(sent)).with_verify(Verify::Hash);
-    let report = pod.connection.copy_in(request).await?;
-    assert_eq!((report.entries, report.bytes), (5, 3_000_000));
-    let mut stream = pod.connection.copy_out(CopyOutRequest::new("/tmp/plain")).await?;
-    let (mut names, mut bytes) = (Vec::new(), Vec::new());
-    while let Some(item) = stream.next().await? {
-        match item {
-            Item::Entry(entry) => names.push((entry.display_path(), entry.kind)),
-            Item::Chunk(chunk) => bytes.extend_from_slice(&chunk.data),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(names.len(), 5, "{names:?}");
-    assert!(bytes == content);
-    Ok(())
-}
-
 /// A pod that goes during a copy ends it with an error.
 async fn a_removed_pod_ends_a_copy(pod: Arc<Pod>) -> Result<()> {
     let (sink, stream) = EntryStream::channel();
@@ -168,12 +139,6 @@ fn main() -> ExitCode {
             }));
         })*};
     }
-    own![
-        a_tree_goes_up_and_down,
-        an_image_without_tar_works,
-        a_removed_pod_ends_a_copy,
-        a_full_disk_is_exhausted,
-        speed,
-    ];
+    own![a_tree_goes_up_and_down, a_removed_pod_ends_a_copy, a_full_disk_is_exhausted, speed,];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -4,7 +4,7 @@ use super::network::{SUBNET, vlan};
 use crate::case::{address, cases, ensure, ensure_eq, expect_error};
 use crate::{Failure, Lab, Outcome};
 use pod_core::copy::FileType;
-use pod_core::os::{LinkKind, Os, Removed};
+use pod_core::os::{Interface, LinkKind, Os, ProcessInfo, Removed};
 use pod_core::{
     AttachMode, AttachmentSpec, ConnectionExt, ErrorKind, ExecRequest, ExitStatus, Limits, Route, Signal, WorkloadName,
 };
@@ -94,11 +94,16 @@ async fn both_families_are_shown(lab: &Lab) -> Outcome {
     lab.networking()?.create(spec).await?;
     let spec = AttachmentSpec::new(network).with_ip(address("10.231.0.9")?).with_ip(address("fd42:231::9")?);
     let os = attached(lab, vec![spec]).await?;
-    let found: Vec<_> = os.interface("eth0").await?.addresses.iter().map(ToString::to_string).collect();
-    for wanted in ["10.231.0.9/24", "fd42:231::9/64"] {
-        ensure!(found.iter().any(|a| a == wanted), "{wanted} is not among {found:?}");
-    }
+    let found = with_address(&os, "10.231.0.9/24").await?.addresses;
+    ensure!(found.iter().any(|a| a.to_string() == "fd42:231::9/64"), "fd42:231::9/64 is not among {found:?}");
     Ok(())
+}
+
+/// The interface with this address: what it is called is the platform's affair.
+async fn with_address(os: &Os, address: &str) -> Result<Interface, Failure> {
+    let all = os.interfaces().await?;
+    let found = all.iter().find(|i| i.addresses.iter().any(|a| a.to_string() == address)).cloned();
+    found.ok_or_else(|| Failure::new(format!("no interface has {address}: {all:?}")))
 }
 
 async fn a_hot_attachment_appears_and_goes(lab: &Lab) -> Outcome {
@@ -121,12 +126,13 @@ async fn routes_are_shown(lab: &Lab) -> Outcome {
         .with_route(Route { to: net("0.0.0.0/0")?, via: Some(address("10.231.0.254")?) })
         .with_route(Route { to: net("10.240.0.0/16")?, via: None });
     let os = attached(lab, vec![spec]).await?;
+    let interface = with_address(&os, "10.231.0.9/24").await?.name;
     let all = os.routes().await?;
     for (to, via) in [("0.0.0.0/0", Some("10.231.0.254")), ("10.240.0.0/16", None), (SUBNET, None)] {
         let (to, via) = (net(to)?, via.map(address).transpose()?);
         let found =
             all.iter().find(|r| r.to == to).ok_or_else(|| Failure::new(format!("no route to {to}: {all:?}")))?;
-        ensure_eq!((found.via, found.interface.as_deref()), (via, Some("eth0")), "the route to {to}");
+        ensure_eq!((found.via, found.interface.as_deref()), (via, Some(interface.as_str())), "the route to {to}");
     }
     Ok(())
 }
@@ -134,8 +140,13 @@ async fn routes_are_shown(lab: &Lab) -> Outcome {
 async fn processes_are_listed_and_killed(lab: &Lab) -> Outcome {
     let (_, os) = os(lab).await?;
     let mut process = os.connection().exec(ExecRequest::new(["sleep", "4321"])).await?;
+    // By its name or by its path. Where a shell stands before it, it is that shell for a moment.
+    let is_it = |p: &ProcessInfo| {
+        p.args.len() == 2 && (p.args[0] == "sleep" || p.args[0].ends_with("/sleep")) && p.args[1] == "4321"
+    };
+    lab.eventually(5000, "the program is listed", || async { Ok(os.processes().await?.iter().any(is_it)) }).await?;
     let all = os.processes().await?;
-    let found = all.iter().find(|p| p.args.iter().map(String::as_str).eq(["sleep", "4321"]));
+    let found = all.iter().find(|p| is_it(p));
     let found = found.ok_or_else(|| Failure::new(format!("the program is not listed: {all:?}")))?;
     ensure_eq!((found.uid, found.user.as_str(), found.name.as_str()), (0, "root", "sleep"), "user and name");
     os.kill(found.pid, Signal::TERM).await?;
