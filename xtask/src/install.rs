@@ -99,7 +99,17 @@ pub(crate) fn ensure(tools: &[Tool], install: bool) -> Result<(), String> {
     if !install {
         return Err(format!("missing: {list}; install with `apt-get install {list}`, or give --install"));
     }
-    println!("    installing {list}");
+    let done = apt(&missing);
+    let still = packages(tools);
+    if still.is_empty() {
+        return Ok(());
+    }
+    done.and_then(|()| Err(format!("still missing after the installation: {}", still.join(" "))))
+}
+
+/// Installs packages.
+pub(crate) fn apt(packages: &[&str]) -> Result<(), String> {
+    println!("    installing {}", packages.join(" "));
     let mut last = String::new();
     // The package lists may be missing or old: then once more, with new ones.
     for steps in [&["install"][..], &["update", "install"]] {
@@ -110,7 +120,7 @@ pub(crate) fn ensure(tools: &[Tool], install: bool) -> Result<(), String> {
             words.push((*step).into());
             if *step == "install" {
                 words.push("--no-install-recommends".into());
-                words.extend(missing.iter().map(|p| (*p).to_owned()));
+                words.extend(packages.iter().map(|p| (*p).to_owned()));
             }
             let status = Command::new(&words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").status();
             match status {
@@ -123,12 +133,7 @@ pub(crate) fn ensure(tools: &[Tool], install: bool) -> Result<(), String> {
             break;
         }
     }
-    let still = packages(tools);
-    match (still.is_empty(), last.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => Err(format!("still missing after the installation: {}", still.join(" "))),
-        (false, false) => Err(last),
-    }
+    if last.is_empty() { Ok(()) } else { Err(last) }
 }
 
 fn packages(tools: &[Tool]) -> Vec<&'static str> {

@@ -18,7 +18,8 @@ pub(super) fn name(node: Node) -> String {
     format!("containerd-{}", node.0)
 }
 
-fn ctr(lab: &Lab, node: Node, arguments: &[&str]) -> Result<Command, String> {
+/// `ctr` on a node.
+pub(super) fn ctr(lab: &Lab, node: Node, arguments: &[&str]) -> Result<Command, String> {
     let mut words = vec!["--namespace", "k8s.io"];
     words.extend(arguments);
     Ok(node::place(lab, node)?.command("ctr", words))

@@ -230,3 +230,11 @@ fn user(lab: &Lab, user: &str, groups: &[String]) -> Result<PathBuf, String> {
     certificates::kubeconfig(lab, &file, &path)?;
     Ok(path)
 }
+
+/// `ctr` on a node of a lab, in Kubernetes' own namespace of containerd.
+#[cfg(feature = "measure")]
+pub(crate) fn ctr(lab: &str, node: &str) -> Result<Command, String> {
+    let lab = loaded(lab)?;
+    let found = lab.nodes().find(|n| n.name() == node);
+    containerd::ctr(&lab, found.ok_or_else(|| format!("lab {} has no {node}", lab.name))?, &[])
+}

@@ -1,6 +1,6 @@
 //! One large file copied in and out.
 
-use super::table::{Row, Target};
+use super::table::Row;
 use super::world::{World, alternate, call, exists, say};
 use pod::prelude::*;
 use std::fs;
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::Command;
 
 /// Its size in MiB.
-const SIZE: usize = 256;
+pub(super) const SIZE: usize = 256;
 
 /// How often it is copied.
 const RUNS: usize = 7;
@@ -36,13 +36,13 @@ pub(crate) async fn copy(world: &World) -> Result<Vec<Row>, Error> {
     world.remove("copy").await?;
     let floor = Some(("cp", floor));
     Ok(vec![
-        Row { what: "`pod cp`, 256 MiB in", own: up, peers: vec![], floor, target: Target::None },
-        Row { what: "`pod cp`, 256 MiB out", own: down, peers: vec![], floor, target: Target::None },
+        Row { what: "`pod cp`, 256 MiB in", own: up, peers: vec![], floor, targets: vec![] },
+        Row { what: "`pod cp`, 256 MiB out", own: down, peers: vec![], floor, targets: vec![] },
     ])
 }
 
 /// Writes a file that no compression and no hole makes smaller.
-fn write(path: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn write(path: &std::path::Path) -> std::io::Result<()> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

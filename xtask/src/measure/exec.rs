@@ -16,8 +16,8 @@ pub(crate) fn version(world: &World, runs: usize) -> Result<Row, Error> {
             Box::new(|_| call(Command::new(world.root().join("bin/busybox")).arg("true"))),
         ],
     )?;
-    let target = Target::AtMost(Duration::from_millis(10));
-    Ok(Row { what: "`pod --version`", own, peers: vec![], floor: Some(("busybox true", floor)), target })
+    let targets = vec![Target::AtMost(Duration::from_millis(10))];
+    Ok(Row { what: "`pod --version`", own, peers: vec![], floor: Some(("busybox true", floor)), targets })
 }
 
 /// `true` in a running workload, from the command line and from the library.
@@ -57,14 +57,14 @@ pub(crate) async fn exec(world: &World, runs: usize) -> Result<Vec<Row>, Error> 
             own,
             peers: peers.clone(),
             floor: Some(("nsenter", enter)),
-            target: Target::Ratio(0.4),
+            targets: vec![Target::Ratio(0.4)],
         },
         Row {
             what: "exec from the library, warm connection",
             own: warm,
             peers,
             floor: Some(("fork, exec on the host", spawn)),
-            target: Target::Ratio(0.2),
+            targets: vec![Target::Ratio(0.2)],
         },
     ])
 }

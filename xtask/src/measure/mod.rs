@@ -4,11 +4,13 @@
 mod apart;
 mod copy;
 mod exec;
+pub(crate) mod k8s;
 mod start;
 mod table;
 mod up;
 mod world;
 
+use crate::bench::Group;
 use clap::Parser;
 use pod::Error;
 use std::process::ExitCode;
@@ -18,6 +20,10 @@ use world::World;
 /// What to measure
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
+    /// Where
+    #[arg(long, value_enum)]
+    on: Group,
+
     /// How often each short thing is done
     #[arg(long)]
     runs: usize,
@@ -27,16 +33,26 @@ pub(crate) struct Args {
     only: Vec<String>,
 }
 
-/// The names for `--only`.
+/// The names for `--only` on this machine.
 const MEASURES: &[&str] = &["version", "exec", "start", "copy", "up"];
 
 /// Takes the measures and prints their table.
 pub(crate) fn measure(args: &Args) -> Result<ExitCode, String> {
-    if let Some(unknown) = args.only.iter().find(|o| !MEASURES.contains(&o.as_str())) {
-        return Err(format!("no measure {unknown}; there are: {}", MEASURES.join(", ")));
+    let measures = match args.on {
+        Group::Local => MEASURES,
+        Group::K8s => k8s::MEASURES,
+    };
+    if let Some(unknown) = args.only.iter().find(|o| !measures.contains(&o.as_str())) {
+        return Err(format!("no measure {unknown}; there are: {}", measures.join(", ")));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let (rows, note) = runtime.block_on(take(args)).map_err(|e| explain(&e))?;
+    let taken = runtime.block_on(async {
+        match args.on {
+            Group::Local => take(args).await,
+            Group::K8s => k8s::take(args.runs, &args.only).await,
+        }
+    });
+    let (rows, note) = taken.map_err(|e| explain(&e))?;
     print!("{}", table::print(&rows));
     if let Some(note) = note {
         println!("\n{note}");
@@ -44,7 +60,7 @@ pub(crate) fn measure(args: &Args) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn take(args: &Args) -> Result<(Vec<Row>, Option<&'static str>), Error> {
+async fn take(args: &Args) -> Result<(Vec<Row>, Option<String>), Error> {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|o| o == name);
     let world = World::make().await?;
     let mut rows = Vec::new();
@@ -63,7 +79,7 @@ async fn take(args: &Args) -> Result<(Vec<Row>, Option<&'static str>), Error> {
     if wanted("up") {
         rows.extend(up::up(&world).await?);
     }
-    Ok((rows, world.note))
+    Ok((rows, world.note.map(String::from)))
 }
 
 fn explain(error: &Error) -> String {

@@ -49,8 +49,8 @@ pub(crate) fn start(world: &World, runs: usize) -> Result<Vec<Row>, Error> {
     let peers = vec![("`runc run -d`", runc), ("`crun run -d`", crun)];
     let floor = Some(("unshare, chroot, true", floor));
     Ok(vec![
-        Row { what: "start from the library", own, peers: peers.clone(), floor, target: Target::Ratio(0.6) },
-        Row { what: "`pod run -- sleep 1000`", own: line, peers, floor, target: Target::Ratio(0.9) },
+        Row { what: "start from the library", own, peers: peers.clone(), floor, targets: vec![Target::Ratio(0.6)] },
+        Row { what: "`pod run -- sleep 1000`", own: line, peers, floor, targets: vec![Target::Ratio(0.9)] },
     ])
 }
 

@@ -28,10 +28,12 @@ impl Times {
 pub(crate) enum Target {
     /// At most so many times the first peer's time.
     Ratio(f64),
+    /// At most so many times the second peer's time.
+    Second(f64),
+    /// At most so many times the floor's time.
+    Floor(f64),
     /// At most so long.
     AtMost(Duration),
-    /// Reported only.
-    None,
 }
 
 /// One line of the table.
@@ -39,11 +41,12 @@ pub(crate) enum Target {
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) own: Duration,
-    /// The tools it is compared with; the target is about the first.
+    /// The tools it is compared with.
     pub(crate) peers: Vec<(&'static str, Duration)>,
     /// The barest program that can do it.
     pub(crate) floor: Option<(&'static str, Duration)>,
-    pub(crate) target: Target,
+    /// What it is held against; nothing when it is reported only.
+    pub(crate) targets: Vec<Target>,
 }
 
 /// A time in a unit that suits it.
@@ -61,26 +64,32 @@ fn ratio(a: Duration, b: Duration) -> f64 {
 }
 
 impl Row {
+    /// A target, and whether it is met; `None` where there is nobody to compare with.
+    fn verdict(&self, target: Target) -> Option<String> {
+        let (most, of, met) = match target {
+            Target::AtMost(most) => (show(most), "", self.own <= most),
+            Target::Ratio(most) => (most.to_string(), "", ratio(self.own, self.peers.first()?.1) <= most),
+            Target::Second(most) => {
+                let (name, time) = self.peers.get(1)?;
+                (most.to_string(), *name, ratio(self.own, *time) <= most)
+            }
+            Target::Floor(most) => (most.to_string(), "floor", ratio(self.own, self.floor?.1) <= most),
+        };
+        let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
+        Some(format!("≤ {most}{of}, {}", if met { "met" } else { "MISSED" }))
+    }
+
     fn cells(&self) -> [String; 6] {
         let named = |name: &str, time: Duration| format!("{name} {}", show(time));
         let peers: Vec<_> = self.peers.iter().map(|(name, time)| named(name, *time)).collect();
         let ratios: Vec<_> = self.peers.iter().map(|(_, time)| format!("{:.2}", ratio(self.own, *time))).collect();
-        let (target, met) = match (self.target, self.peers.first()) {
-            (Target::Ratio(most), Some((_, time))) => (format!("≤ {most}"), Some(ratio(self.own, *time) <= most)),
-            (Target::AtMost(most), _) => (format!("≤ {}", show(most)), Some(self.own <= most)),
-            _ => ("".into(), None),
-        };
-        let verdict = match met {
-            Some(true) => ", met",
-            Some(false) => ", MISSED",
-            None => "",
-        };
+        let targets: Vec<_> = self.targets.iter().filter_map(|target| self.verdict(*target)).collect();
         [
             self.what.to_owned(),
             show(self.own),
             peers.join(", "),
             ratios.join(", "),
-            target + verdict,
+            targets.join("; "),
             self.floor.map(|(name, time)| named(name, time)).unwrap_or_default(),
         ]
     }
@@ -123,10 +132,12 @@ mod tests {
             own: ms(own),
             peers: vec![("runc", ms(40)), ("crun", ms(10))],
             floor: Some(("fork", ms(1))),
-            target: Target::Ratio(most),
+            targets: vec![Target::Ratio(most)],
         };
         assert_eq!(row(20, 0.5).cells()[4], "≤ 0.5, met");
         assert_eq!(row(21, 0.5).cells()[4], "≤ 0.5, MISSED");
         assert_eq!(row(20, 0.5).cells()[3], "0.50, 2.00");
+        let more = Row { targets: vec![Target::Second(2.0), Target::Floor(1.11)], ..row(20, 0.5) };
+        assert_eq!(more.cells()[4], "≤ 2 of crun, met; ≤ 1.11 of floor, MISSED");
     }
 }

@@ -41,14 +41,14 @@ pub(crate) async fn up(world: &World) -> Result<Vec<Row>, Error> {
             own: each(1),
             peers: vec![("each of 10", each(0))],
             floor: None,
-            target: Target::Ratio(1.2),
+            targets: vec![Target::Ratio(1.2)],
         },
         Row {
             what: "proof of 100 workloads, 9,900 pairs",
             own: proven[1].median(),
             peers: vec![],
             floor: None,
-            target: Target::AtMost(Duration::from_secs(15)),
+            targets: vec![Target::AtMost(Duration::from_secs(15))],
         },
     ])
 }

@@ -142,10 +142,14 @@ impl World {
 
 /// Runs a program to its end, which must be a good one, and gives how long it took.
 pub(crate) fn call(command: &mut Command) -> Result<Duration, Error> {
+    call_with(command.stdin(Stdio::null()).stdout(Stdio::null()))
+}
+
+/// As [`call`], with the stdin and stdout that the command was given.
+pub(crate) fn call_with(command: &mut Command) -> Result<Duration, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     // A file, no pipe: a container that stays would keep a pipe open.
     let errors = tempfile::tempfile().doing(|| "make a file")?;
-    command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(errors.try_clone().doing(|| "share a file")?);
     let begun = Instant::now();
     let status = command.status().doing(|| format!("run {program}"))?;
@@ -172,18 +176,18 @@ pub(crate) fn say(what: &str) {
 /// One way to do a thing: is given the number of the run, and says how long it took.
 pub(crate) type Contestant<'a> = Box<dyn FnMut(usize) -> Result<Duration, Error> + 'a>;
 
-/// Does each contestant's work in turn, `runs` times after two that don't count, so that what changes
-/// meanwhile hits all alike.
+/// Does each contestant's work in turn, `runs` times after at most two that don't count, so that what
+/// changes meanwhile hits all alike.
 pub(crate) fn alternate<const N: usize>(
     runs: usize,
     mut contestants: [Contestant<'_>; N],
 ) -> Result<[Duration; N], Error> {
-    const WARM_UP: usize = 2;
+    let warm_up = (runs / 2).min(2);
     let mut times: [Times; N] = std::array::from_fn(|_| Times::default());
-    for run in 0..runs + WARM_UP {
+    for run in 0..runs + warm_up {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
             let took = contestant(run)?;
-            if run >= WARM_UP {
+            if run >= warm_up {
                 times.add(took);
             }
         }
