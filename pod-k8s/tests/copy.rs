@@ -6,8 +6,7 @@ use bytes::Bytes;
 use lab::Pod;
 use libtest_mimic::{Arguments, Failed, Trial};
 use pod_core::copy::{
-    CopyInRequest, CopyOptions, CopyOutRequest, CopySource, Entry, EntryKind, EntryStream, Item, Verify, download,
-    upload,
+    CopyInRequest, CopyOptions, CopySource, Entry, EntryKind, EntryStream, Item, Verify, download, upload,
 };
 use pod_core::{ErrorKind, RemoveRequest, Result};
 use std::process::ExitCode;

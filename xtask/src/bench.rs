@@ -134,11 +134,7 @@ fn table(mut command: Command) -> Result<String, String> {
 }
 
 /// Runs the program in a lab, which is taken down again unless it was up before.
-fn in_lab<T>(
-    program: &[OsString],
-    install: bool,
-    run: impl FnOnce(Command) -> Result<T, String>,
-) -> Result<T, String> {
+fn in_lab<T>(program: &[OsString], install: bool, run: impl FnOnce(Command) -> Result<T, String>) -> Result<T, String> {
     let lab = lab::ForTests::choose()?;
     let done = lab.ensure(install).and_then(|()| lab.runner()).and_then(|runner| {
         let mut command = Command::new(&runner[0]);

@@ -49,10 +49,8 @@ pub(super) async fn files(cluster: &Cluster) -> Result<Vec<Row>, Error> {
         clear(&copied)?;
         call(Command::new("cp").arg("-r").arg(&tree).arg(&copied))
     };
-    let [up, up_other, down, down_other, floor] = alternate(
-        RUNS,
-        [Box::new(up), Box::new(up_other), Box::new(down), Box::new(down_other), Box::new(floor)],
-    )?;
+    let [up, up_other, down, down_other, floor] =
+        alternate(RUNS, [Box::new(up), Box::new(up_other), Box::new(down), Box::new(down_other), Box::new(floor)])?;
     cluster.delete(&["files"])?;
     let row = |what, own, other| Row {
         what,

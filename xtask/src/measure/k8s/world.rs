@@ -124,10 +124,9 @@ impl Cluster {
         let told: serde_json::Value = serde_json::from_str(&told)
             .map_err(|e| Error::unexpected("kubectl's version is no JSON").with_source(e))?;
         let version = |which: &str| told[which]["gitVersion"].as_str().unwrap_or("unknown").to_owned();
-        let python = self.tell(Command::new(super::python::program()?).args([
-            "-c",
-            "import kubernetes; print(kubernetes.__version__)",
-        ]))?;
+        let python = self.tell(
+            Command::new(super::python::program()?).args(["-c", "import kubernetes; print(kubernetes.__version__)"]),
+        )?;
         Ok(format!(
             "Kubernetes {}, two nodes on the machine; kubectl {}; the client for Python {python}.",
             version("serverVersion"),
