@@ -143,6 +143,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // What a failed test made on this machine must not outlive it.
+        for (list, remove) in [(&["ps", "-a"][..], &["rm", "-f"][..]), (&["net", "ls"], &["net", "rm"])] {
+            let words = |all: &[&'static str]| ["-b", "local:"].into_iter().chain(all.to_vec()).collect::<Vec<_>>();
+            let left = self.run(words(list).into_iter().chain(["-o", "name"])).out;
+            if !left.is_empty() {
+                self.run(words(remove).into_iter().chain(left.lines()));
+            }
+        }
         // By force, or the namespace waits for each pod's grace.
         let left = self.run(["ps", "-a", "-o", "name"]).out;
         if !left.is_empty() {
