@@ -67,24 +67,21 @@ async fn relay(far: Arc<dyn Far>, running: Running, root: Vec<u8>, sink: EntrySi
             }
         }
     };
-    let ended = async {
-        let (said, status) = tokio::join!(complaints(stderr), end);
-        match status {
-            Ok(ExitStatus::Exited(0)) => Ok(()),
-            Ok(ExitStatus::Unknown) => Err(far.about(
-                Error::new(
-                    ErrorKind::Integrity,
-                    "whether the copy is whole is not known: the stream to the pod was lost",
-                )
-                .with_context("path", show(&path)),
-            )),
-            Ok(status) => Err(far.about(errors::of_tools("copy this path out", &path, status, &said))),
-            Err(e) => Err(e),
-        }
-    };
-    let (passed, ended) = tokio::select! {
-        both = async { tokio::join!(pass, ended) } => both,
+    let (passed, status) = tokio::select! {
+        both = async { tokio::join!(pass, end) } => both,
         () = sink.closed() => return,
+    };
+    // Not before: whoever waits for one output has the other's read on too, into a file where it must be,
+    // and a slow reader would hold nothing up.
+    let said = complaints(stderr).await;
+    let ended = match status {
+        Ok(ExitStatus::Exited(0)) => Ok(()),
+        Ok(ExitStatus::Unknown) => Err(far.about(
+            Error::new(ErrorKind::Integrity, "whether the copy is whole is not known: the stream to the pod was lost")
+                .with_context("path", show(&path)),
+        )),
+        Ok(status) => Err(far.about(errors::of_tools("copy this path out", &path, status, &said))),
+        Err(e) => Err(e),
     };
     // What its tools complain of tells more than that the stream ended early.
     match ended.and(passed) {

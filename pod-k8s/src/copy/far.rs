@@ -2,9 +2,10 @@
 
 use super::errors;
 use crate::exec::driver::end_of;
+use crate::exec::marks::Scanner;
 use crate::exec::open::Streams;
 use crate::exec::session::{self, Session, Setup, StdinEnd};
-use crate::exec::{End, PodWatch, Target, status};
+use crate::exec::{End, PodWatch, Target, status, wrap};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -49,11 +50,12 @@ pub(crate) struct Container {
 #[async_trait]
 impl Far for Container {
     async fn start(&self, script: &str, args: &[String], stdin: bool) -> Result<Running> {
-        let fixed = ["sh", "-c", script, "pod"].map(str::to_owned);
-        let argv: Vec<Vec<u8>> = fixed.iter().chain(args).map(|a| a.as_bytes().to_vec()).collect();
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let argv = wrap::script(script, args, &token);
         let opened = self.target.exec(&argv, Streams { stdin, tty: false }).await?;
         let half_close = opened.half_close;
-        let setup = Setup { stdin, tty: false, stdin_end: StdinEnd::of(false, half_close), marks: None };
+        let setup =
+            Setup { stdin, tty: false, stdin_end: StdinEnd::of(false, half_close), marks: Some(Scanner::new(&token)) };
         let Session { stdin, stdout, stderr, mut progress, orders } = session::start(opened.socket, setup);
         let far = self.clone();
         let end = async move {

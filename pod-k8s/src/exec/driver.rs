@@ -1,6 +1,6 @@
 //! Holding a program that runs in a container.
 
-use super::gone::{PodWatch, Watching};
+use super::gone::{PodWatch, Watching, answers};
 use super::start::run_script;
 use super::{End, Order, Progress, Target, wrap};
 use async_trait::async_trait;
@@ -118,6 +118,11 @@ impl ProcessDriver for ExecDriver {
             }
         };
         self.watching = None;
+        // No mark proves this success, and a lost node looks the same.
+        let unproven = self.tty || self.known.is_none();
+        if unproven && end == End::Exited(ExitStatus::Exited(0)) && !answers(&self.target).await {
+            return Ok(ExitStatus::Unknown);
+        }
         match end {
             End::Exited(status) => Ok(status),
             End::Refused(words) if self.known.is_none() => Err(self.target.about(super::status::refused(&words, None))),

@@ -1,13 +1,20 @@
 //! Watching a pod beside what runs in it: an exec of a removed pod may stay open for ever, and silent.
 
 use super::Target;
+use super::start::run_script;
+use crate::pods::is_lost;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::watcher::watch_object;
+use pod_core::{ErrorKind, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+
+/// How long a node is given to answer that may be lost.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// One watch for all that runs in a container, as long as something does.
 #[derive(Debug, Default)]
@@ -62,8 +69,13 @@ async fn observe(target: Target, report: watch::Sender<Option<String>>) {
         match state {
             Ok(pod) => {
                 refusals = 0;
-                if let Some(why) = why_gone(pod.as_ref(), &mut uid) {
-                    report.send_replace(Some(why));
+                let mut why = why_gone(pod.as_ref(), &mut uid);
+                // It may only be late with its own word to the cluster.
+                if why.is_none() && pod.as_ref().is_some_and(is_lost) && !answers(&target).await {
+                    why = Some("the pod's node is lost".into());
+                }
+                if why.is_some() {
+                    report.send_replace(why);
                     return;
                 }
             }
@@ -73,7 +85,7 @@ async fn observe(target: Target, report: watch::Sender<Option<String>>) {
                 if refusals > 20 {
                     return; // who may exec need not be let watch
                 }
-                tokio::time::sleep(std::time::Duration::from_secs(refusals.min(15))).await;
+                tokio::time::sleep(Duration::from_secs(refusals.min(15))).await;
             }
         }
     }
@@ -93,6 +105,16 @@ fn why_gone(pod: Option<&Pod>, uid: &mut Option<String>) -> Option<String> {
             Some(format!("the pod has ended ({phase}{reason})"))
         }
         _ => None,
+    }
+}
+
+/// Whether the pod's node answers. The image need have nothing for it: a refusal is an answer too.
+pub(crate) async fn answers(target: &Target) -> bool {
+    let argv = [b"true".to_vec()];
+    match tokio::time::timeout(ASKED, run_script(target, &argv)).await {
+        Ok(Ok(said)) => said.status != ExitStatus::Unknown,
+        Ok(Err(e)) => e.kind() != ErrorKind::Unavailable,
+        Err(_) => false,
     }
 }
 

@@ -2,8 +2,8 @@
 
 pub(crate) mod driver;
 pub(crate) mod frame;
-mod gone;
-mod marks;
+pub(crate) mod gone;
+pub(crate) mod marks;
 pub(crate) mod open;
 pub(crate) mod pipe;
 pub(crate) mod session;
@@ -11,7 +11,7 @@ pub(crate) mod session;
 mod session_tests;
 pub(crate) mod start;
 pub(crate) mod status;
-mod wrap;
+pub(crate) mod wrap;
 
 pub(crate) use gone::PodWatch;
 pub(crate) use open::{Streams, Target};

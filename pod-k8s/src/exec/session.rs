@@ -36,7 +36,9 @@ pub(crate) struct Setup {
     pub(crate) tty: bool,
     /// How the end of stdin is told.
     pub(crate) stdin_end: StdinEnd,
-    /// The marks that the program's wrapper prints; they are taken out of its output.
+    /// The marks that the program's wrapper prints; they are taken out of its output. Without a terminal
+    /// the last of them tells the end, and only it is believed when that is success: an API server whose
+    /// connection to the node breaks calls that a success too.
     pub(crate) marks: Option<Scanner>,
 }
 
@@ -277,6 +279,15 @@ impl Outputs<'_> {
         }
     }
 
+    /// The server's word on the end, unless it is a success that only the wrapper's mark could prove.
+    fn believed(&self, end: End) -> End {
+        let proves = self.marks.is_some() && self.err.is_some();
+        if proves && end == End::Exited(ExitStatus::Exited(0)) && self.report.borrow().end.is_none() {
+            return End::Lost("the connection to the pod's node was lost".into());
+        }
+        end
+    }
+
     /// Serves what is in files to those who still read.
     async fn drain(&mut self) {
         if let Some(rest) = self.marks.as_mut().map(Scanner::rest) {
@@ -320,12 +331,15 @@ where
             Some(Ok(Message::Binary(message))) => {
                 match frame::decode(message) {
                     Incoming::Status(json) if ended.is_none() => {
-                        let end = status::read(&json);
-                        outputs.report.send_if_modified(|p| {
-                            let first = p.end.is_none();
-                            p.end.get_or_insert(end.clone());
-                            first
-                        });
+                        let end = outputs.believed(status::read(&json));
+                        if !matches!(end, End::Lost(_)) {
+                            outputs.report.send_if_modified(|p| {
+                                let first = p.end.is_none();
+                                p.end.get_or_insert(end.clone());
+                                first
+                            });
+                        }
+                        // Another output may still bring the mark of the end.
                         ended = Some((end, Instant::now() + AFTER));
                     }
                     incoming => {

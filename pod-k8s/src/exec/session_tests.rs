@@ -242,6 +242,23 @@ async fn marks_tell_the_beginning_and_the_end_while_a_child_goes_on() {
 }
 
 #[tokio::test]
+async fn a_success_without_its_mark_is_a_loss() {
+    // As an API server has it when the node's kubelet is gone.
+    let setup = || Setup { marks: Some(Scanner::new("t")), ..plain() };
+    let (mut session, mut server) = pair(1 << 16, setup()).await;
+    send(&mut server, b"\x02\x01pod:t:B42\x02").await;
+    send(&mut server, OK).await;
+    server.close(None).await.expect("closed");
+    assert!(matches!(end(&mut session).await, End::Lost(_)));
+
+    let (mut session, mut server) = pair(1 << 16, setup()).await;
+    send(&mut server, OK).await;
+    send(&mut server, b"\x02\x01pod:t:E0\x02").await;
+    server.close(None).await.expect("closed");
+    assert_eq!(end(&mut session).await, exited(0), "the mark came behind the status");
+}
+
+#[tokio::test]
 async fn what_is_let_go_of_is_closed_but_what_ended_is_read_out() {
     let (session, mut server) = pair(1 << 16, plain()).await;
     drop(session);

@@ -68,6 +68,8 @@ const WORDS: &[(&str, Cause)] = &[
     ("is not valid for pod", Cause::Gone),
     ("error dialing backend: remote error: tls", Cause::NodeRefuses),
     ("error dialing backend", Cause::NodeAway),
+    // The rest of this sentence holds the whole request, and so anything.
+    ("error sending request: post", Cause::NodeAway),
     ("proxy error from", Cause::NodeAway),
     ("no agent available", Cause::NodeAway),
     ("unable to upgrade connection: forbidden", Cause::NodeRefuses),
@@ -123,6 +125,12 @@ fn inner(words: &str) -> &str {
         if let Some(at) = words.find(layer) {
             words = &words[at + layer.len()..];
         }
+    }
+    // The request's address holds the whole command; what went wrong with it stands behind.
+    if words.contains("error sending request: Post \"")
+        && let Some((_, cause)) = words.rsplit_once("\": ")
+    {
+        words = cause;
     }
     words.trim_end_matches(": unknown").trim()
 }
@@ -257,6 +265,11 @@ mod tests {
             ("error dialing backend: dial tcp 10.0.0.1:10250: connect: connection refused", C::NodeAway),
             ("error dialing backend: remote error: tls: internal error", C::NodeRefuses),
             (
+                "Internal error occurred: error sending request: Post \"https://10.0.0.1:10250/exec/a/b/c?command=sh&\
+                 command=permission+denied\": dial tcp 10.0.0.1:10250: connect: connection refused",
+                C::NodeAway,
+            ),
+            (
                 "unable to upgrade connection: Forbidden (user=apiserver, verb=create, resource=nodes, subresource=proxy)",
                 C::NodeRefuses,
             ),
@@ -282,6 +295,9 @@ mod tests {
             "no such program (program: x, answer: exec: \"x\": executable file not found in $PATH)"
         );
         assert_eq!(refused("exec: \"/etc\": permission denied", Some(b"/etc")).exit_code(), Some(126));
+        let words = "error sending request: Post \"https://10.0.0.1:10250/exec/a?command=sh\": dial tcp: refused";
+        let told = refused(words, None).to_string();
+        assert!(told.contains("dial tcp: refused") && !told.contains("command=sh"), "{told}");
         assert_eq!(refused("container not found (\"a\")", None).kind(), ErrorKind::WrongState);
         assert_eq!(refused("hm", None).kind(), ErrorKind::Unexpected);
     }

@@ -27,6 +27,11 @@ const RUN: &str = include_str!("run.sh");
 /// their children until none is left, and prints those it can't kill.
 const SIGNAL: &str = include_str!("signal.sh");
 
+/// Runs a script of POD's own in a shell below, and says by a mark how it ended. Its arguments: the token,
+/// the script, the script's.
+const SCRIPT: &str = "_pod_t=$1 _pod_s=$2; shift 2; (eval \"$_pod_s\"); _pod_s=$?; \
+                      printf '\\001pod:%s:E%s\\002' \"$_pod_t\" \"$_pod_s\" >&2; exit \"$_pod_s\"";
+
 /// Exit code of [`SIGNAL`] where there is no `/proc`.
 pub(crate) const NO_PROC: u8 = 3;
 /// Exit code of [`SIGNAL`] when processes could not be signalled.
@@ -130,6 +135,12 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     let argv = ["sh", "-c", RUN, "pod", token, &rows, &cols, cwd, &counts[0], &counts[1], &lines];
     let argv = argv.iter().map(|a| a.as_bytes().to_vec()).chain(words).collect();
     Ok(Wrapped { argv, first })
+}
+
+/// What runs a script of POD's own under this token.
+pub(crate) fn script(script: &str, args: &[String], token: &str) -> Vec<Vec<u8>> {
+    let fixed = ["sh", "-c", SCRIPT, "pod", token, script].map(str::as_bytes);
+    fixed.into_iter().chain(args.iter().map(String::as_bytes)).map(<[u8]>::to_vec).collect()
 }
 
 /// The argv that signals one process of this token, or kills all of it.

@@ -13,4 +13,4 @@ pub(crate) use names::pod_name;
 pub(crate) use remove::{remove, take_back};
 pub(crate) use spec::{Marks, build, is_shown, mark};
 pub(crate) use starts::{Starts, cause};
-pub(crate) use state::{main_of, name_of, workload_of};
+pub(crate) use state::{is_lost, main_of, name_of, workload_of};

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::errors::is_not_found;
-use crate::pods::state::{main_of, state_of};
+use crate::pods::state::{is_lost, main_of, state_of};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
@@ -14,6 +14,8 @@ use std::time::Duration;
 const CONFIRM: Duration = Duration::from_secs(30);
 /// How long until a node that does not confirm is looked at.
 const DOUBT: Duration = Duration::from_secs(8);
+/// The same for one that the cluster takes for lost already.
+const DOUBT_OF_LOST: Duration = Duration::from_secs(1);
 /// The least grace that the kubelet confirms: 0 takes the pod off the API's books while its containers
 /// still run.
 const AT_ONCE: u32 = 1;
@@ -53,17 +55,18 @@ pub(crate) async fn remove(cluster: &Cluster, name: &str, force: bool) -> Result
         }
         Err(e) => return Err(cluster.error(e)),
     }
-    gone(cluster, name, &uid, force).await?;
+    let doubt = if is_lost(&pod) { DOUBT_OF_LOST } else { DOUBT };
+    gone(cluster, name, &uid, force, doubt).await?;
     Ok(RemoveOutcome::Removed)
 }
 
 /// Waits until a pod is gone, and finds out what holds it.
-async fn gone(cluster: &Cluster, name: &str, uid: &str, force: bool) -> Result<()> {
+async fn gone(cluster: &Cluster, name: &str, uid: &str, force: bool, doubt: Duration) -> Result<()> {
     let waited = |time| {
         let gone = Box::pin(await_condition(cluster.pods(), name, conditions::is_deleted(uid)));
         async move { tokio::time::timeout(time, gone).await }
     };
-    match waited(DOUBT).await {
+    match waited(doubt).await {
         Ok(Ok(_)) => return Ok(()),
         // A watch that is not allowed, or cut off: what counts is asked below.
         Ok(Err(e)) => tracing::debug!(error = %e, "the watch on a removal ended"),
@@ -80,7 +83,7 @@ async fn gone(cluster: &Cluster, name: &str, uid: &str, force: bool) -> Result<(
             Err(e) => return Err(cluster.error(e)),
         }
     }
-    let mut left = CONFIRM.saturating_sub(DOUBT);
+    let mut left = CONFIRM.saturating_sub(doubt);
     while !left.is_zero() {
         // Asked again and again, in case the watch is what fails.
         let slice = left.min(Duration::from_secs(2));

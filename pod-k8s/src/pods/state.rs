@@ -233,6 +233,14 @@ pub(crate) fn workload_of(pod: &Pod, container: Option<&str>) -> Result<Workload
     Ok(workload)
 }
 
+/// Whether the cluster has lost the pod's node. Its controller then marks the pods there as not ready, and
+/// gives no reason, which a kubelet always does (`MarkPodsNotReady` of the node lifecycle controller).
+pub(crate) fn is_lost(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let mut ready = conditions.filter(|c| c.type_ == "Ready");
+    ready.any(|c| c.status == "False" && c.reason.as_deref().unwrap_or_default().is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,5 +325,19 @@ mod tests {
             assert_eq!(quantity(text), Some(value), "{text}");
         }
         assert_eq!(quantity("x"), None);
+    }
+
+    #[test]
+    fn a_lost_node_is_told_from_a_pod_that_is_not_ready() {
+        let with = |status: &str, reason: serde_json::Value| -> Pod {
+            let ready = serde_json::json!({"type": "Ready", "status": status, "reason": reason});
+            let json = serde_json::json!({"status": {"phase": "Running", "conditions": [
+                {"type": "ContainersReady", "status": "True"}, ready]}});
+            serde_json::from_value(json).expect("a pod")
+        };
+        assert!(is_lost(&with("False", serde_json::Value::Null)));
+        assert!(!is_lost(&with("False", "ContainersNotReady".into())));
+        assert!(!is_lost(&with("True", serde_json::Value::Null)));
+        assert!(!is_lost(&Pod::default()));
     }
 }
