@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::client::Body;
-use pod_core::{Error, Result};
+use pod_core::{Error, ErrorKind, Result};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -68,9 +68,13 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// An error about this cluster: says in which namespace, unless a refusal did already.
+    /// An error about this cluster: says in which namespace, unless a refusal did already, and of a server
+    /// that does not answer, which it is.
     pub(crate) fn error(&self, error: kube::Error) -> Error {
-        let error = from_kube(error);
+        let mut error = from_kube(error);
+        if error.kind() == ErrorKind::Unavailable {
+            error = error.with_context("server", self.server.clone());
+        }
         if error.context().iter().any(|(key, _)| *key == "namespace") {
             error
         } else {

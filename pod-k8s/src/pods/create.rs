@@ -172,10 +172,14 @@ async fn wait(cluster: &Cluster, posted: Pod, mut listener: Listener) -> Result<
             }
         };
         match notice {
+            // What it says while it goes is no reason why it could not start.
+            Notice::Pod(pod) if pod.metadata.uid == uid && pod.metadata.deletion_timestamp.is_some() => {
+                return Err(removed(&name));
+            }
             Notice::Pod(pod) if pod.metadata.uid == uid => {
                 trouble = None;
                 match progress(&pod)? {
-                    Progress::Running => return unmark(cluster, &name, *pod).await,
+                    Progress::Running => return unmark(cluster, &name, *pod, end).await,
                     Progress::Failed(failure) => return Err(failure.into_error(&name)),
                     Progress::Waiting => {}
                 }
@@ -201,10 +205,7 @@ async fn wait(cluster: &Cluster, posted: Pod, mut listener: Listener) -> Result<
                 match gone {
                     Ok(pod) if pod.metadata.uid == uid => {}
                     Err(e) if !is_not_found(&e) => trouble = Some(from_kube(e)),
-                    _ => {
-                        return Err(Error::new(ErrorKind::Conflict, "the pod was removed while it started")
-                            .with_context("pod", name));
-                    }
+                    _ => return Err(removed(&name)),
                 }
             }
             Notice::Trouble(e) => {
@@ -218,6 +219,11 @@ async fn wait(cluster: &Cluster, posted: Pod, mut listener: Listener) -> Result<
             Notice::Pod(_) | Notice::Warning(_) => {} // of another pod of that name
         }
     }
+}
+
+/// The error for a pod that somebody else removed.
+fn removed(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "the pod was removed while it started").with_context("pod", name)
 }
 
 /// Whether a warning that may pass has been heard before.
@@ -249,12 +255,23 @@ fn too_long(cluster: &Cluster, pod: &Pod, failure: Option<Failure>, trouble: Opt
     error
 }
 
-/// Takes the mark of being made off a pod: from now on `gc` leaves it alone.
-async fn unmark(cluster: &Cluster, name: &str, pod: Pod) -> Result<Pod> {
+/// Takes the mark of being made off a pod: from now on `gc` leaves it alone. It is the same however often
+/// it is done, so an API server that is away is waited for.
+async fn unmark(cluster: &Cluster, name: &str, pod: Pod, end: Instant) -> Result<Pod> {
     let patch = serde_json::json!({"metadata": {
         "uid": pod.metadata.uid,
         "labels": {OPERATION: null},
         "annotations": {LEASE: null},
     }});
-    cluster.pods().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(|e| cluster.error(e))
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let patched = cluster.pods().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        match patched.map_err(|e| cluster.error(e)) {
+            Err(e) if e.kind() == ErrorKind::Unavailable && Instant::now() + pause < end => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PATIENCE);
+            }
+            done => return done,
+        }
+    }
 }
