@@ -23,7 +23,7 @@ pub enum Purpose {
     Exec,
     /// `pod attach`.
     Attach,
-    /// `pod cp`, also where the image has no tools: an ephemeral container is added on request.
+    /// `pod cp`.
     Copy,
     /// `pod forward`.
     Forward,
@@ -137,32 +137,37 @@ impl Purpose {
             ],
             Self::Logs => &[("", "pods", &["get", "list", "watch"]), ("", "pods/log", &["get"])],
             Self::Events => &[("", "pods", &["get", "list", "watch"])],
-            Self::Exec => &[("", "pods", &["get", "list", "watch"]), ("", "pods/exec", &["create", "get"])],
+            // Copies are scripts that are run.
+            Self::Exec | Self::Copy => {
+                &[("", "pods", &["get", "list", "watch"]), ("", "pods/exec", &["create", "get"])]
+            }
             Self::Attach => &[
                 ("", "pods", &["get", "list", "watch"]),
                 ("", "pods/attach", &["create", "get"]),
                 ("", "pods/exec", &["create", "get"]),
                 ("", "pods/log", &["get"]),
             ],
-            Self::Copy => &[
-                ("", "pods", &["get", "list", "watch"]),
-                ("", "pods/exec", &["create", "get"]),
-                ("", "pods/ephemeralcontainers", &["patch"]),
-            ],
             Self::Forward => &[("", "pods", &["get"]), ("", "pods/portforward", &["create", "get"])],
             Self::Networks => &[
                 ("", "pods", &["get", "list", "watch"]),
                 (NADS, "network-attachment-definitions", &["create", "delete", "get", "list", "patch"]),
+                // Those of a network change and go with it.
+                (NADS, "multi-networkpolicies", &["delete", "list", "patch"]),
             ],
+            // Whether a policy acts is asked from inside the pods.
             Self::Policy => &[
-                ("networking.k8s.io", "networkpolicies", &["create", "delete", "get", "list", "patch"]),
-                (NADS, "multi-networkpolicies", &["create", "delete", "get", "list", "patch"]),
+                ("", "pods", &["get", "list", "watch"]),
+                ("", "pods/exec", &["create", "get"]),
+                (NADS, "network-attachment-definitions", &["get", "list", "patch"]),
+                ("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "patch"]),
+                (NADS, "multi-networkpolicies", &["create", "delete", "list", "patch"]),
             ],
+            // The probe pods hold addresses, which are written on the definition.
             Self::Verify => &[
                 ("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
                 ("", "events", &["list", "watch"]),
                 ("", "pods/exec", &["create", "get"]),
-                (NADS, "network-attachment-definitions", &["get", "list"]),
+                (NADS, "network-attachment-definitions", &["get", "list", "patch"]),
             ],
             Self::Namespaces | Self::Doctor => &[],
         }
