@@ -6,6 +6,7 @@ use crate::credentials;
 use base64::Engine;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use pod_core::{Error, ErrorKind, IoResultExt, Result};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,17 +40,21 @@ fn files(config: &K8sConfig) -> Result<Option<Vec<PathBuf>>> {
         return Ok(Some(vec![path.clone()]));
     }
     if let Some(list) = std::env::var_os("KUBECONFIG").filter(|l| !l.is_empty()) {
-        let listed: Vec<_> = std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()).collect();
-        // As kubectl does, a file of the list that is not there is passed over; not one at all is an error.
-        let there: Vec<_> = listed.iter().filter(|p| p.exists()).cloned().collect();
-        if there.is_empty() {
-            return Err(invalid("no kubeconfig of the list in KUBECONFIG exists")
-                .with_context("KUBECONFIG", list.to_string_lossy())
-                .with_hint("set KUBECONFIG to the path of a kubeconfig, or unset it"));
-        }
-        return Ok(Some(there));
+        return of_list(&list).map(Some);
     }
     Ok(std::env::home_dir().map(|h| h.join(".kube/config")).filter(|p| p.exists()).map(|p| vec![p]))
+}
+
+/// The files of the list in KUBECONFIG. As kubectl does, one that is not there is passed over; not one at
+/// all is an error.
+fn of_list(list: &OsStr) -> Result<Vec<PathBuf>> {
+    let there: Vec<_> = std::env::split_paths(list).filter(|p| !p.as_os_str().is_empty() && p.exists()).collect();
+    if there.is_empty() {
+        return Err(invalid("no kubeconfig of the list in KUBECONFIG exists")
+            .with_context("KUBECONFIG", list.to_string_lossy())
+            .with_hint("set KUBECONFIG to the path of a kubeconfig, or unset it"));
+    }
+    Ok(there)
 }
 
 fn read(paths: &[PathBuf]) -> Result<Kubeconfig> {
@@ -194,6 +199,20 @@ mod tests {
         assert!(choose(&config, Some("broken")).is_err());
         assert!(choose(&kubeconfig(&names, None), None).is_err());
         assert!(choose(&kubeconfig(&names, Some("")), None).is_err());
+    }
+
+    #[test]
+    fn a_list_of_files_may_name_some_that_are_not_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let paths = ["a", "missing", "b"].map(|name| dir.path().join(name));
+        for there in [&paths[0], &paths[2]] {
+            std::fs::write(there, "").expect("a file");
+        }
+        let list = std::env::join_paths(&paths).expect("a list");
+        assert_eq!(of_list(&list).expect("two"), [paths[0].clone(), paths[2].clone()]);
+        let error = of_list(paths[1].as_os_str()).expect_err("none is there");
+        assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
+        assert!(error.to_string().contains("missing") && error.hint().is_some(), "{error}");
     }
 
     #[tokio::test]
