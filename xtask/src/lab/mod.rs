@@ -114,6 +114,9 @@ enum Task {
 /// The variable that tells a test the lab's kubeconfig.
 const KUBECONFIG: &str = "POD_LAB_KUBECONFIG";
 
+/// The variable that tells a test this program, by which it can stop and start servers.
+const XTASK: &str = "POD_LAB_XTASK";
+
 /// Runs a command of `cargo xtask lab`.
 pub(crate) fn lab(args: &Args) -> Result<ExitCode, String> {
     let name = &args.name;
@@ -209,7 +212,7 @@ fn run(lab: &Lab, command: &[OsString]) -> Result<ExitCode, String> {
     let mut run = Command::new(&words[0]);
     run.args(&words[1..]).args(command);
     run.env("PATH", path).env("KUBECONFIG", lab.admin()).env(KUBECONFIG, lab.admin());
-    run.env("POD_LAB_NAME", &lab.name).env("POD_LAB_IMAGE", containerd::IMAGE);
+    run.env("POD_LAB_NAME", &lab.name).env("POD_LAB_IMAGE", containerd::IMAGE).env(XTASK, crate::project::own()?);
     // No proxy can be reached from there.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().to_lowercase().ends_with("_proxy")) {
         run.env_remove(name);
