@@ -1,12 +1,29 @@
-//! The contract suite on a real cluster, through the registry.
+//! The contract suite on a real cluster, through the registry, by a user who holds no more than the role
+//! that `pod_k8s::rbac` prints for it.
 
 mod space;
 
 use pod_core::{BackendUri, Filter, Labels, Registry};
 use pod_k8s::K8sBackend;
+use pod_k8s::rbac::Purpose;
 use pod_testkit::Target;
+use space::User;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// All that is of one namespace, and nothing of the whole cluster.
+const PURPOSES: &[Purpose] = &[
+    Purpose::Inspect,
+    Purpose::Run,
+    Purpose::Logs,
+    Purpose::Events,
+    Purpose::Exec,
+    Purpose::Attach,
+    Purpose::Copy,
+    Purpose::Forward,
+    Purpose::Networks,
+    Purpose::Policy,
+];
 
 fn main() -> ExitCode {
     let registry = space::registry();
@@ -14,10 +31,11 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let backend = runtime.block_on(K8sBackend::open(space::config(&namespace))).expect("the lab's cluster");
     runtime.block_on(backend.namespaces().create(&namespace, Labels::new())).expect("a namespace");
+    let user = runtime.block_on(User::new(&namespace, "suite", PURPOSES));
     let uri = BackendUri::new("k8s")
         .expect("a scheme")
         .with_path(format!("{namespace}/"))
-        .with_option("kubeconfig", space::kubeconfig().display().to_string());
+        .with_option("kubeconfig", user.kubeconfig().display().to_string());
     says_what_it_can(&runtime, &registry, &uri);
     let bad = "pod.test/no-such-image:1".parse().expect("an image");
     // The lab has no network plugin that enforces policies.
