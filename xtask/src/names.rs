@@ -1,5 +1,7 @@
 //! Checks that what the documents name exists.
 
+mod claims;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -7,8 +9,8 @@ use std::path::Path;
 /// The documents whose relative links are followed.
 const LINKED: &[&str] = &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "BENCHMARKS.md"];
 
-/// Every path and identifier in code marks of ARCHITECTURE.md is there, and every relative link of a
-/// document leads to a file.
+/// Every path and identifier in code marks of ARCHITECTURE.md is there, every relative link of a document
+/// leads to a file, and every test that `docs/claims.md` cites is in the source.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut wrong = Vec::new();
     let architecture = read(&root.join("ARCHITECTURE.md"))?;
@@ -26,6 +28,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
             }
         }
     }
+    wrong.extend(claims::faults(root)?);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n      ")) }
 }
 
