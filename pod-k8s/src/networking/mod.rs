@@ -16,13 +16,14 @@ mod record;
 mod verify;
 
 use crate::cluster::Cluster;
-use crate::errors::from_kube;
+use crate::errors::{from_kube, is_not_found};
 use crate::nad::network::{LABEL_NETWORK, NETWORK_SPEC, network_of, object_name, object_of};
 use crate::nad::{Definitions, GROUP, NetworkAttachmentDefinition, PLURAL, Plugin};
 use crate::policy;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use pod_core::{
     Applied, AttachNetworkRequest, Attachment, AttachmentFilter, Capability, Connection, CreateNetworkOutcome,
@@ -54,13 +55,14 @@ pub(crate) async fn release(cluster: &Cluster, pod: &Pod) -> Result<()> {
 /// `NetworkPolicy` never covers those.
 pub(crate) async fn capabilities(cluster: &Cluster) -> Result<Vec<Capability>> {
     use Capability as C;
-    let kinds = async |version: &str| match cluster.client.list_api_group_resources(&format!("{GROUP}/{version}")).await
-    {
+    // One answer says what there is to ask for: most programs end after one exec.
+    let versions = versions(cluster).await?;
+    let kinds = async || match cluster.client.list_api_group_resources(&format!("{GROUP}/v1")).await {
         Ok(list) => Ok(list.resources.into_iter().map(|r| r.name).collect::<Vec<_>>()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(e) if is_not_found(&e) => Ok(Vec::new()),
         Err(e) => Err(from_kube(e)),
     };
-    if !kinds("v1").await?.iter().any(|k| k == PLURAL) {
+    if !versions.iter().any(|v| v == "v1") || !kinds().await?.iter().any(|k| k == PLURAL) {
         return Ok(Vec::new());
     }
     let mut able = vec![
@@ -83,10 +85,22 @@ pub(crate) async fn capabilities(cluster: &Cluster) -> Result<Vec<Capability>> {
         Plugin::Sriov(_) => able.retain(|c| *c != C::Mtu),
         Plugin::Macvlan | Plugin::Bridge => {}
     }
-    if policy::multi_version(cluster).await?.is_some() {
+    if policy::multi_version_of(cluster, |v| versions.iter().any(|has| has == v)).await?.is_some() {
         able.extend([C::Isolate, C::Policy]);
     }
     Ok(able)
+}
+
+/// The versions in which the cluster serves the group of definitions and policies.
+async fn versions(cluster: &Cluster) -> Result<Vec<String>> {
+    let request = http::Request::get(format!("/apis/{GROUP}"))
+        .body(Vec::new())
+        .map_err(|e| Error::unexpected("the address of an API group is malformed").with_source(e))?;
+    match cluster.client.request::<APIGroup>(request).await {
+        Ok(group) => Ok(group.versions.into_iter().map(|v| v.version).collect()),
+        Err(e) if is_not_found(&e) => Ok(Vec::new()),
+        Err(e) => Err(from_kube(e)),
+    }
 }
 
 /// The networks of one namespace.

@@ -12,8 +12,14 @@ use std::time::Instant;
 pub(super) fn network(cluster: &Cluster, runs: usize) -> Result<Row, Error> {
     say("network");
     let config = |name: &str| {
-        let bridge = serde_json::json!({ "cniVersion": "1.0.0", "name": name, "type": "bridge", "bridge": "bench0" });
-        bridge.to_string()
+        serde_json::json!({
+            "cniVersion": "1.0.0",
+            "name": name,
+            "type": "bridge",
+            "bridge": "bench0",
+            "ipam": { "type": "host-local", "subnet": "10.9.0.0/24" },
+        })
+        .to_string()
     };
     let library = |run| {
         let name = format!("own-{run}");
