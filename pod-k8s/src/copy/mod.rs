@@ -3,7 +3,8 @@
 //! A copy is one exec. In: a script makes a hidden directory beside the destination, the image's `tar`
 //! unpacks into it, the script compares every file's length (or hash) with a list that came last in the
 //! same stream, and only then moves what it has into place. A stream that was cut lacks the list, so half
-//! a copy is never taken for a whole one, and nothing of it stays. Out: the image's `tar`, read as hostile.
+//! a copy is never taken for a whole one, and nothing of it stays. Out: the image's `tar`, read as hostile; every
+//! write of its becomes a message that four servers pass on, so small writes are put together first.
 //!
 //! Where the image has no `tar`, or the server can't be told the end of stdin, each file is an exec of its
 //! own, of known length ([`plain`]).

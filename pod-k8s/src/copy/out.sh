@@ -8,7 +8,7 @@ ls -d -- "$path" >/dev/null && fail none || exit 8
 fi
 command -v tar >/dev/null || fail notar
 case $(tar --version 2>&1) in
-*GNU*) tar=gnu; set -- "$2" --format=posix --pax-option=delete=atime,delete=ctime --sparse --numeric-owner ;;
+*GNU*) tar=gnu; set -- "$2" --blocking-factor=128 --format=posix --pax-option=delete=atime,delete=ctime --sparse --numeric-owner ;;
 *[Bb]usy[Bb]ox*) tar=busybox; set -- "$2" ;;
 *) tar=other; set -- "$2" ;;
 esac
@@ -28,4 +28,7 @@ fi
 shift
 printf 'T %s\n' "$tar"
 printf '%s\0' "$root"
-exec tar -c -f - "$@" -- "$root"
+if [ $tar = gnu ] || ! command -v dd >/dev/null; then exec tar -c -f - "$@" -- "$root"; fi
+exec 3>&1
+ends=$({ { tar -c -f - "$@" -- "$root" 4>&-; echo $? >&4; } 3>&- | dd ibs=65536 obs=65536 2>/dev/null >&3 || echo dd >&4; } 4>&1)
+[ "$ends" = 0 ] || exit 8

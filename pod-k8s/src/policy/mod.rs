@@ -40,10 +40,7 @@ pub(crate) async fn multi_version(cluster: &Cluster) -> Result<Option<&'static s
 }
 
 /// As [`multi_version`], where it is known which versions there may be.
-pub(crate) async fn multi_version_of(
-    cluster: &Cluster,
-    served: impl Fn(&str) -> bool,
-) -> Result<Option<&'static str>> {
+pub(crate) async fn multi_version_of(cluster: &Cluster, served: impl Fn(&str) -> bool) -> Result<Option<&'static str>> {
     for version in ["v1beta2", "v1beta1"].into_iter().filter(|v| served(v)) {
         match cluster.client.list_api_group_resources(&format!("{GROUP}/{version}")).await {
             Ok(list) if list.resources.iter().any(|r| r.name == MULTI) => return Ok(Some(version)),

@@ -9,9 +9,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+/// Where a file system in memory is.
+pub(super) const MEMORY: &str = "/dev/shm";
+
 /// A cluster of the lab's.
 pub(super) struct Cluster {
     folder: tempfile::TempDir,
+    memory: tempfile::TempDir,
     pub(super) backend: K8sBackend,
     pub(super) namespace: String,
     image: String,
@@ -39,6 +43,7 @@ impl Cluster {
         backend.namespaces().create(&namespace, Labels::new()).await?;
         Ok(Self {
             folder: tempfile::Builder::new().prefix("pod-bench-").tempdir().doing(|| "make a folder")?,
+            memory: tempfile::Builder::new().prefix("pod-bench-").tempdir_in(MEMORY).doing(|| "make a folder")?,
             backend,
             namespace,
             image,
@@ -57,6 +62,11 @@ impl Cluster {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A path in memory.
+    pub(super) fn memory(&self, name: &str) -> PathBuf {
+        self.memory.path().join(name)
     }
 
     /// kubectl in the namespace, with a cache of its own.
