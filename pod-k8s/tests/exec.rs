@@ -1,4 +1,4 @@
-//! Exec, attach and forward on a real cluster: the suite's cases, and what only Kubernetes has.
+//! Exec on a real cluster: what the contract suite does not ask.
 
 mod lab;
 
@@ -125,30 +125,11 @@ async fn odd_variables_arrive(pod: Arc<Pod>) -> Result<()> {
     Ok(())
 }
 
-/// How long one exec takes on a warm client: printed, for comparing.
-async fn a_warm_exec_is_quick(pod: Arc<Pod>) -> Result<()> {
-    let mut times = Vec::new();
-    for _ in 0..30 {
-        let begun = Instant::now();
-        assert_eq!(pod.connection.run(ExecRequest::new(["true"])).await?.status, ExitStatus::Exited(0));
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    println!("exec of `true`: median {:?}, least {:?}, most {:?}", times[15], times[0], times[29]);
-    Ok(())
-}
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"));
-    let target = lab::target();
-    let backend = runtime.block_on(target.registry.connect(&target.uri)).expect("the cluster answers");
-    let groups = ["exec::", "attach::", "forward::"];
-    let mut trials: Vec<Trial> = pod_testkit::trials(&target, &backend, &runtime)
-        .into_iter()
-        .filter(|t| groups.iter().any(|g| t.name().starts_with(g)))
-        .collect();
+    let mut trials: Vec<Trial> = Vec::new();
     macro_rules! own {
         ($($name:ident),* $(,)?) => {$({
             let runtime = runtime.clone();
@@ -167,7 +148,6 @@ fn main() -> ExitCode {
         a_redirected_cat_loses_nothing,
         a_terminal_has_its_size_at_once,
         odd_variables_arrive,
-        a_warm_exec_is_quick,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -6,7 +6,6 @@ use pod_core::{
     Backend, BackendUri, Connection, ConnectionExt, CreateRequest, ExecRequest, Image, Registry, RemoveRequest, Result,
     WorkloadName, WorkloadSpec,
 };
-use pod_testkit::Target;
 use std::sync::Arc;
 
 /// The cluster's kubeconfig.
@@ -31,12 +30,6 @@ pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     pod_k8s::register(&mut registry);
     registry
-}
-
-/// The cluster for the suite.
-pub(crate) fn target() -> Arc<Target> {
-    let missing = Image::Reference("pod.test/no-such-image:1".into());
-    Arc::new(Target::new("k8s", registry(), uri()).with_bad_image(missing).with_scale(3.0).with_jobs(4))
 }
 
 /// A pod that is removed at the end.
