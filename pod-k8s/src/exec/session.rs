@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -24,8 +24,11 @@ use tokio_tungstenite::tungstenite::{self, Message};
 const PING: Duration = Duration::from_secs(15);
 /// A server that answers no ping for this long is gone.
 const DEAD: Duration = Duration::from_secs(60);
-/// How long output may come after the status.
+/// How long a server may take to take the end of the stream.
 const AFTER: Duration = Duration::from_secs(1);
+/// How long the next piece of output may be in coming once the status is there. The server closes the
+/// stream behind the last one; a machine that is busy takes its time.
+const REST: Duration = Duration::from_secs(5);
 
 /// What a session is given.
 #[derive(Debug)]
@@ -179,7 +182,7 @@ async fn serve<S>(
         first
     });
     // A server that is gone does not care.
-    let _ = tokio::time::timeout(AFTER, sink.close()).await;
+    let _ = timeout(AFTER, sink.close()).await;
     drop(sink);
     outputs.drain().await;
 }
@@ -313,7 +316,7 @@ async fn receive<St>(mut stream: St, outputs: &mut Outputs<'_>, shared: &Lock) -
 where
     St: Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
-    let mut ended: Option<(End, Instant)> = None;
+    let mut ended: Option<End> = None;
     loop {
         if let Turn::Back = outputs.turn(shared).await {
             outputs.take_back().await;
@@ -321,7 +324,8 @@ where
         }
         let next = match &ended {
             None => stream.next().await,
-            Some((end, until)) => match timeout_at(*until, stream.next()).await {
+            // From now on: a reader that is slow has held this up until here.
+            Some(end) => match timeout(REST, stream.next()).await {
                 Ok(next) => next,
                 Err(_) => return end.clone(),
             },
@@ -340,14 +344,9 @@ where
                             });
                         }
                         // Another output may still bring the mark of the end.
-                        ended = Some((end, Instant::now() + AFTER));
+                        ended = Some(end);
                     }
-                    incoming => {
-                        outputs.take(incoming).await;
-                        if let Some((_, until)) = &mut ended {
-                            *until = Instant::now() + AFTER;
-                        }
-                    }
+                    incoming => outputs.take(incoming).await,
                 }
                 continue;
             }
@@ -360,7 +359,7 @@ where
             None => "the stream was cut".into(),
         };
         return match ended {
-            Some((end, _)) => end,
+            Some(end) => end,
             None => End::Lost(lost),
         };
     }
