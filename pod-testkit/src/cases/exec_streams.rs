@@ -216,9 +216,19 @@ async fn a_terminal_resizes(lab: &Lab) -> Outcome {
     read_until(lab, &mut stdout, "ready\r\n").await?;
     for (rows, cols) in [(24, 80), (50, 132), (10, 20)] {
         process.resize(TtySize { rows, cols }).await?;
-        stdin.write_all(b"\n").await?;
-        stdin.flush().await?;
-        read_until(lab, &mut stdout, &format!("{rows} {cols}\r\n")).await?;
+        // The size takes a way of its own, and may come behind the line.
+        let size = format!("{rows} {cols}\r\n");
+        loop {
+            stdin.write_all(b"\n").await?;
+            stdin.flush().await?;
+            match tokio::time::timeout(lab.ms(500), read_until(lab, &mut stdout, &size)).await {
+                Ok(read) => {
+                    read?;
+                    break;
+                }
+                Err(_) => continue,
+            }
+        }
     }
     let plain = connection.exec(ExecRequest::new(["sleep", "5"])).await?;
     expect_error(plain.resize(TtySize { rows: 1, cols: 1 }).await, ErrorKind::WrongState, "no terminal")?;
