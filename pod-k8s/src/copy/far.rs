@@ -5,12 +5,13 @@ use crate::exec::driver::end_of;
 use crate::exec::marks::Scanner;
 use crate::exec::open::Streams;
 use crate::exec::session::{self, Session, Setup, StdinEnd};
-use crate::exec::{End, PodWatch, Target, status, wrap};
+use crate::exec::{End, Order, PodWatch, Target, status, wrap};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pod_core::{BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, Result};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, BufReader};
 
 /// A script that runs. Dropping all of it ends it.
@@ -57,7 +58,7 @@ impl Far for Container {
         let setup =
             Setup { stdin, tty: false, stdin_end: StdinEnd::of(false, half_close), marks: Some(Scanner::new(&token)) };
         let Session { stdin, stdout, stderr, mut progress, orders } = session::start(opened.socket, setup);
-        let far = self.clone();
+        let (far, fed) = (self.clone(), stdin.is_some());
         let end = async move {
             let watching = far.watch.join(&far.target);
             let end = tokio::select! {
@@ -65,12 +66,16 @@ impl Far for Container {
                 end = end_of(&mut progress) => end,
                 why = watching.gone() => {
                     // A session that has ended meanwhile takes no orders.
-                    let _ = orders.send(crate::exec::Order::Abandon(why)).await;
+                    let _ = orders.send(Order::Abandon(why)).await;
                     end_of(&mut progress).await
                 }
             };
             // As long as this lives, the session does.
-            drop(orders);
+            if fed && matches!(end, End::Exited(_)) {
+                tokio::spawn(let_go(orders));
+            } else {
+                drop(orders);
+            }
             match end {
                 End::Exited(status) => Ok(status),
                 End::Refused(words) => Err(far.target.about(status::refused(&words, Some(b"sh")))),
@@ -91,6 +96,18 @@ impl Far for Container {
 
     fn about(&self, error: Error) -> Error {
         self.target.about(error)
+    }
+}
+
+/// How long a server may take to close the stream of a script that took stdin and has ended.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Ends the session of a script that has ended. A server that is left with stdin that nobody reads any
+/// more neither tells the status nor closes the stream; the script's own mark has told it.
+async fn let_go(orders: tokio::sync::mpsc::Sender<Order>) {
+    if tokio::time::timeout(CLOSING, orders.closed()).await.is_err() {
+        // A session that has ended meanwhile takes no orders.
+        let _ = orders.send(Order::Abandon("the script has ended".into())).await;
     }
 }
 
