@@ -314,8 +314,14 @@ fn child(program: &Program, p: &Prepared, stdio: &[OwnedFd], news: &OwnedFd) -> 
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        // Rust's start-up ignores SIGPIPE; a program expects the default.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // What is ignored stays so beyond execve(2): SIGPIPE by Rust's start-up, SIGINT and SIGQUIT where a
+        // shell started POD in the background. A program expects the defaults; two can't be changed.
+        // By the system call itself, because the C library keeps its own two from everybody (signal(7)).
+        let default = [0u64; 4];
+        for signal in 1..=libc::SIGRTMAX() {
+            let none = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>());
+        }
         libc::setsid();
         if let Some((rows, cols)) = program.tty {
             if let Err(what) = terminal(rows, cols, p.identity.uid, news) {

@@ -51,6 +51,23 @@ fn codes_say_how_a_program_ended() {
     engine.assert_nothing_left();
 }
 
+/// As where a shell started POD in the background: what it ignores is not for its workloads to ignore.
+#[test]
+fn programs_ignore_no_signal() {
+    let engine = Engine::new();
+    let pod = engine.pod(["run", "--name", "w", "--", "sleep", "1000"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' INT QUIT HUP; \"$@\"", "sh"]).arg(pod.get_program()).args(pod.get_args());
+    shell.envs(pod.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    assert!(shell.stdin(Stdio::null()).status().unwrap().success());
+    let command = "cat /proc/$(grep -l sleep /proc/[0-9]*/comm | cut -d/ -f3)/status";
+    for script in ["cat /proc/self/status", command] {
+        let status = engine.run(["exec", "w", "--", "sh", "-c", script]).ok().out;
+        assert!(status.contains("SigIgn:\t0000000000000000\n"), "{script}: {status}");
+    }
+    assert_eq!(engine.run(["rm", "-f", "w"]).ok().code, 0);
+}
+
 #[test]
 fn argv_arrives_as_it_was() {
     let engine = with_workload();
