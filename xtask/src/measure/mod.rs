@@ -21,7 +21,7 @@ use world::World;
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Where
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t)]
     on: Group,
 
     /// How often each short thing is done
