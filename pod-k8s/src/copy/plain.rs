@@ -213,6 +213,14 @@ struct File {
 }
 
 impl File {
+    /// Gives it up, and waits until its script has ended, for a while.
+    async fn abandon(self) {
+        let Self { running, stdin, .. } = self;
+        drop(stdin);
+        // How it ended is of no interest: what it wrote goes.
+        let _ = tokio::time::timeout(CLEANING, upload::finish(running)).await;
+    }
+
     async fn zeros(&mut self, until: u64) -> std::io::Result<()> {
         while self.at < until {
             let now = usize::try_from(until - self.at).map_or(ZEROS.len(), |n| n.min(ZEROS.len()));
@@ -251,19 +259,35 @@ fn lacks(report: &mut CopyReport, what: &str) {
 /// # Errors
 /// As [`Connection::copy_in`](pod_core::Connection::copy_in).
 pub(super) async fn copy_in(mut plain: Plain, source: EntryStream, first: First) -> Result<CopyReport> {
-    let brought = bring(&mut plain, source, first).await;
+    let mut open = None;
+    let brought = bring(&mut plain, source, first, &mut open).await;
     if brought.is_err() {
+        // Not while something still writes into it.
+        if let Some(Open { file, .. }) = open {
+            file.abandon().await;
+        }
         plain.give_up().await;
     }
     brought
 }
 
-async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Result<CopyReport> {
+/// The file under way.
+struct Open {
+    entry: Entry,
+    file: File,
+    came: u64,
+}
+
+async fn bring(
+    plain: &mut Plain,
+    mut source: EntryStream,
+    first: First,
+    open: &mut Option<Open>,
+) -> Result<CopyReport> {
     let mut report = CopyReport::checked_by(plain.verify);
     let mut manifest = Manifest::new(plain.verify);
     let mut check = StreamCheck::new(None, None);
     let mut dirs: Vec<Entry> = Vec::new();
-    let mut open: Option<(Entry, File, u64)> = None;
     let mut next = first.item;
     if !matches!(&next, Some(Item::Entry(entry)) if entry.path.is_empty()) {
         plain.op("d", b"r", b"");
@@ -271,7 +295,7 @@ async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Resu
     while let Some(item) = next.take() {
         match item {
             Item::Entry(entry) => {
-                close(plain, &mut open, &mut report, &mut manifest).await?;
+                close(plain, open, &mut report, &mut manifest).await?;
                 check.entry(&entry)?;
                 let path = upload::below(&entry.path);
                 match &entry.kind {
@@ -284,7 +308,7 @@ async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Resu
                         manifest.file(&path, *size);
                         plain.flush(&mut report, false).await?;
                         let file = plain.file(&path, *size).await?;
-                        open = Some((entry, file, 0));
+                        *open = Some(Open { entry, file, came: 0 });
                     }
                     EntryKind::Dir => {
                         plain.op("d", &path, b"");
@@ -306,11 +330,11 @@ async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Resu
                 plain.flush(&mut report, false).await?;
             }
             Item::Chunk(chunk) => {
-                let Some((_, file, came)) = &mut open else {
+                let Some(Open { file, came, .. }) = open.as_mut() else {
                     return Err(Error::new(ErrorKind::Integrity, "contents came for something that is no file"));
                 };
                 if !file.put(&chunk).await? {
-                    if let Some((_, file, _)) = open.take() {
+                    if let Some(Open { file, .. }) = open.take() {
                         plain.stepped(file.running, &mut report).await?;
                     }
                     return Err(Error::new(ErrorKind::Integrity, "the pod took less than was sent"));
@@ -323,7 +347,7 @@ async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Resu
         }
         next = source.next().await?;
     }
-    close(plain, &mut open, &mut report, &mut manifest).await?;
+    close(plain, open, &mut report, &mut manifest).await?;
     for dir in dirs.into_iter().rev() {
         plain.attributes(&dir, &mut report);
     }
@@ -338,11 +362,11 @@ async fn bring(plain: &mut Plain, mut source: EntryStream, first: First) -> Resu
 
 async fn close(
     plain: &mut Plain,
-    open: &mut Option<(Entry, File, u64)>,
+    open: &mut Option<Open>,
     report: &mut CopyReport,
     manifest: &mut Manifest,
 ) -> Result<()> {
-    let Some((entry, file, came)) = open.take() else { return Ok(()) };
+    let Some(Open { entry, file, came }) = open.take() else { return Ok(()) };
     if came < file.size {
         lacks(report, "holes");
     }

@@ -20,7 +20,10 @@ h) rm -f -- "$p" && ln -- "$t" "$p" || exit 8 ;;
 m) chmod "$t" "$p" || exit 8 ;;
 o) chown -h "$t" "$p" || exit 8 ;;
 t) touch -d "@$t" "$p" || printf 'N times\n' ;;
-x) cd / && rm -rf -- "$p" || exit 8 ;;
+x)
+cd / || exit 8
+rm -rf -- "$p" 2>/dev/null || { sleep 1; rm -rf -- "$p"; } || exit 8
+;;
 esac
 shift 3
 done
