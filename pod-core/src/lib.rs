@@ -51,15 +51,16 @@ pub use error::{Error, ErrorKind, IoResultExt, Result, ResultExt, Retry};
 pub use link::{MacAddr, VlanId, Vni};
 pub use names::{IfName, NetworkName, TopologyName, WorkloadName};
 pub use networking::{
-    Applied, AttachNetworkRequest, AttachmentFilter, CreateNetworkOutcome, DEFAULT_MTU, DetachOutcome, DetachRequest,
-    Enforcement, Finding, IsolateRequest, Network, NetworkIntent, NetworkPlan, NetworkSpec, NetworkStep, Networking,
-    PolicyReport, PolicyRule, PolicySpec, ProbeOutcome, ProbeRequest, ProbeTarget, VerifyReport, VerifyRequest,
+    Applied, AttachMode, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, CreateNetworkOutcome,
+    DEFAULT_MTU, DetachOutcome, DetachRequest, Enforcement, Finding, IsolateRequest, Network, NetworkIntent,
+    NetworkPlan, NetworkSpec, NetworkStep, Networking, PolicyReport, PolicyRule, PolicySpec, ProbeOutcome,
+    ProbeRequest, ProbeTarget, Route, VerifyReport, VerifyRequest,
 };
 pub use process::{BoxRead, BoxWrite, Output, Process, ProcessDriver, Streams, TtySize};
 pub use registry::{BackendFactory, Registry, split_single};
 pub use signal::Signal;
 pub use uri::{Address, BackendUri};
 pub use workload::{
-    AttachMode, Attachment, AttachmentSpec, ExitStatus, Image, LABEL_OWNER, LABEL_SPEC_HASH, LABEL_TOPOLOGY, Labels,
-    Limits, OWN_LABEL_PREFIX, Route, State, Workload, WorkloadSpec, check_label,
+    ExitStatus, Image, LABEL_OWNER, LABEL_SPEC_HASH, LABEL_TOPOLOGY, Labels, Limits, OWN_LABEL_PREFIX, State, Workload,
+    WorkloadSpec, check_label,
 };
