@@ -1,6 +1,7 @@
 //! `pod forward`.
 
 use crate::World;
+use crate::driver::Driver;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

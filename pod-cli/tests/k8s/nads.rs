@@ -1,6 +1,7 @@
 //! `pod k8s nad`.
 
 use crate::World;
+use crate::driver::Driver;
 use crate::world::image;
 
 /// A definition that asks for a VLAN by a key that its plugin does not read, and so on.

@@ -1,6 +1,7 @@
 //! Roles, the doctor, network plugins, namespaces, leftovers, policies.
 
 use crate::World;
+use crate::driver::{Driver, Ran};
 use std::process::Command;
 
 /// A kubeconfig of someone without any right, whom roles may give some.
@@ -87,7 +88,7 @@ fn one_without_rights_is_told_how_to_get_them() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell.args(["-c", fix]).env("PATH", path).env("KUBECONFIG", std::env::var("POD_LAB_KUBECONFIG").unwrap());
-    let ran: crate::Ran = shell.output().unwrap().into();
+    let ran: Ran = shell.output().unwrap().into();
     ran.ok();
     let mut seen = String::new();
     crate::world::eventually("the role counts", || {

@@ -1,6 +1,7 @@
 //! One topology on this machine and on a cluster.
 
 use crate::World;
+use crate::driver::Driver;
 use crate::world::image;
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Run, exec, copy, logs, ps, rm: the verbs of every backend.
 
 use crate::World;
+use crate::driver::Driver;
 use std::fs;
 
 #[test]

@@ -1,43 +1,12 @@
 //! A namespace of each test's own, driven by the real command.
 
+use crate::driver::{Driver, Ran};
 use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-/// What a command printed and its code.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Ran {
-    fn from(o: Output) -> Self {
-        Self {
-            code: o.status.code().unwrap_or_else(|| 1000 + o.status.signal().unwrap()),
-            out: String::from_utf8_lossy(&o.stdout).into_owned(),
-            err: String::from_utf8_lossy(&o.stderr).into_owned(),
-        }
-    }
-}
-
-impl Ran {
-    #[track_caller]
-    pub(crate) fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
-    }
-}
 
 fn kubeconfig() -> PathBuf {
     std::env::var_os("POD_LAB_KUBECONFIG").expect("POD_LAB_KUBECONFIG names the lab's: run `cargo xtask test`").into()
@@ -91,38 +60,6 @@ impl World {
         format!("k8s:{}/?image={}", self.namespace, image())
     }
 
-    /// The command on this namespace, with nothing of the tester's own settings.
-    pub(crate) fn pod<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pod"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("KUBECONFIG", kubeconfig());
-        command.env("POD_BACKEND", self.uri()).env("POD_LOCAL_ROOT", self.path().join("local"));
-        command.env("HOME", "/nonexistent").args(args).stdin(Stdio::null()).current_dir(self.path());
-        command
-    }
-
-    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        self.pod(args).output().unwrap().into()
-    }
-
-    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
-        self.pod(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Runs with this input.
-    pub(crate) fn feed<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
-        let mut command = self.pod(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let feeder = std::thread::spawn(move || {
-            // A command that refuses its input closes it early.
-            let _ = stdin.write_all(&input);
-        });
-        let ran = child.wait_with_output().unwrap().into();
-        feeder.join().unwrap();
-        ran
-    }
-
     /// `kubectl` on this namespace.
     pub(crate) fn kubectl(&self, args: &[&str], input: &str) -> Ran {
         let mut command = Command::new("kubectl");
@@ -138,6 +75,16 @@ impl World {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Driver for World {
+    fn pod<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pod"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("KUBECONFIG", kubeconfig());
+        command.env("POD_BACKEND", self.uri()).env("POD_LOCAL_ROOT", self.path().join("local"));
+        command.env("HOME", "/nonexistent").args(args).stdin(Stdio::null()).current_dir(self.path());
+        command
     }
 }
 

@@ -1,6 +1,7 @@
 //! cp: whole trees there and back, and hostile archives.
 
 use crate::Engine;
+use crate::driver::Driver;
 use crate::engine::walk;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

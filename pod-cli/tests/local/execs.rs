@@ -1,6 +1,7 @@
 //! run and exec: codes, argv, streams, terminals, time-outs, interrupts.
 
-use crate::{Engine, Ran};
+use crate::Engine;
+use crate::driver::{Driver, Ran};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

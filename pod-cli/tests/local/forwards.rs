@@ -1,6 +1,7 @@
 //! `pod forward` on the embedded engine, which carries a half-closed connection whole.
 
 use crate::Engine;
+use crate::driver::Driver;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod copies;
+#[path = "../driver/mod.rs"]
+mod driver;
 mod engine;
 mod execs;
 mod forwards;
 mod topologies;
 
-pub(crate) use engine::{Engine, Ran};
+pub(crate) use engine::Engine;

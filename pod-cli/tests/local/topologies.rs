@@ -1,6 +1,7 @@
 //! up, plan, verify, down: the two VLANs, proven.
 
 use crate::Engine;
+use crate::driver::Driver;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
