@@ -1,7 +1,7 @@
 //! What operations left behind that never came to their end.
 
 use crate::K8sBackend;
-use crate::owner::{LEASE, MANAGED_BY, MANAGER, OPERATION};
+use crate::owner::{LEASE, MANAGED_BY, MANAGER, OPERATION, PROBE_UNTIL};
 use crate::pods::take_back;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -31,10 +31,18 @@ fn leftover(pod: &Pod, owner: &str, now: jiff::Timestamp) -> Option<Leftover> {
     {
         return None;
     }
-    let operation = labels.get(OPERATION)?.clone();
     // Without a time that can be read nobody knows that it is over, so it stays.
-    let lease: jiff::Timestamp = pod.metadata.annotations.as_ref()?.get(LEASE)?.parse().ok()?;
-    (lease < now).then(|| Leftover {
+    let unfinished = || -> Option<(String, jiff::Timestamp)> {
+        let operation = labels.get(OPERATION)?.clone();
+        Some((operation, pod.metadata.annotations.as_ref()?.get(LEASE)?.parse().ok()?))
+    };
+    let probe = || -> Option<(String, jiff::Timestamp)> {
+        let until = labels.get(PROBE_UNTIL)?.parse().ok()?;
+        Some(("probe".to_owned(), jiff::Timestamp::from_second(until).ok()?))
+    };
+    let over = |(_, lease): &(String, jiff::Timestamp)| *lease < now;
+    let (operation, lease) = unfinished().filter(over).or_else(|| probe().filter(over))?;
+    Some(Leftover {
         pod: pod.metadata.name.clone().unwrap_or_default(),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         id: pod.metadata.uid.clone().unwrap_or_default(),
@@ -44,20 +52,25 @@ fn leftover(pod: &Pod, owner: &str, now: jiff::Timestamp) -> Option<Leftover> {
 }
 
 impl K8sBackend {
-    /// The pods of this namespace that an unfinished operation of this owner left. What runs as it was
-    /// asked for, what others made, and what may still be under way is never among them.
+    /// The pods of this namespace that an unfinished operation of this owner left, and those that it made
+    /// only to probe from. What runs as it was asked for, what others made, and what may still be under
+    /// way is never among them.
     ///
     /// # Errors
     /// As the cluster says.
     pub async fn gc_candidates(&self) -> Result<Vec<Leftover>> {
         let cluster = self.cluster();
         let owner = self.owner();
-        let selector = format!("{MANAGED_BY}={MANAGER},{LABEL_OWNER}={owner},{OPERATION}");
-        let found =
-            cluster.pods().list(&ListParams::default().labels(&selector)).await.map_err(|e| cluster.error(e))?;
-        let now = jiff::Timestamp::now();
-        let mut left: Vec<_> = found.items.iter().filter_map(|pod| leftover(pod, owner, now)).collect();
-        left.sort_by(|a, b| a.pod.cmp(&b.pod));
+        let mut left = Vec::new();
+        for which in [OPERATION, PROBE_UNTIL] {
+            let selector = format!("{MANAGED_BY}={MANAGER},{LABEL_OWNER}={owner},{which}");
+            let found =
+                cluster.pods().list(&ListParams::default().labels(&selector)).await.map_err(|e| cluster.error(e))?;
+            let now = jiff::Timestamp::now();
+            left.extend(found.items.iter().filter_map(|pod| leftover(pod, owner, now)));
+        }
+        left.sort_by(|a, b| (&a.pod, &a.id).cmp(&(&b.pod, &b.id)));
+        left.dedup_by(|a, b| a.id == b.id);
         Ok(left)
     }
 
@@ -110,5 +123,15 @@ mod tests {
         ] {
             assert_eq!(leftover(&pod, "me.0", now), None, "{what}");
         }
+        let probe = |until: &str, operation: Option<&str>| {
+            let mut pod = pod("me.0", operation, after);
+            pod.metadata.labels.get_or_insert_default().insert(PROBE_UNTIL.into(), until.into());
+            leftover(&pod, "me.0", now).map(|l| (l.operation, l.lease.as_second()))
+        };
+        let second = now.as_second();
+        assert_eq!(probe(&(second - 1).to_string(), None), Some(("probe".into(), second - 1)));
+        assert_eq!(probe(&(second - 1).to_string(), Some("op")), Some(("probe".into(), second - 1)));
+        assert_eq!(probe(&(second + 1).to_string(), None), None);
+        assert_eq!(probe("soon", None), None);
     }
 }

@@ -35,6 +35,7 @@ mod networking;
 mod owner;
 mod pods;
 pub mod policy;
+mod probe_pod;
 pub mod rbac;
 
 pub use backend::K8sBackend;

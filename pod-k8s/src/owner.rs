@@ -10,6 +10,9 @@ pub(crate) const MANAGER: &str = "pod";
 pub(crate) const OPERATION: &str = "pod.operation";
 /// The annotation with the time after which an unfinished operation counts as left behind (RFC 3339).
 pub(crate) const LEASE: &str = "pod.lease";
+/// The label of a pod that is made only to look from, with the time after which it counts as left behind
+/// (seconds since 1970).
+pub(crate) const PROBE_UNTIL: &str = "pod.probe-until";
 /// The annotation with the whole specification of a workload, JSON.
 pub(crate) const SPEC: &str = "pod.workload";
 /// Kubernetes' annotation for the container that is meant when none is named.

@@ -4,6 +4,7 @@ mod space;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use pod_core::{
     Backend, BackendExt, CreateRequest, Error, ErrorKind, ExitStatus, Filter, LABEL_OWNER, Labels, Limits, LogsRequest,
     RemoveOutcome, RemoveRequest, State, WorkloadName,
@@ -204,6 +205,42 @@ fn gc_takes_only_what_this_owner_left() {
         assert_eq!(own.names().await, ["left-by-another", "mine", "theirs", "under-way"]);
         let theirs = second.gc_candidates().await.expect("a list");
         assert_eq!(theirs.iter().map(|c| c.pod.as_str()).collect::<Vec<_>>(), ["left-by-another"]);
+    });
+}
+
+/// A program that is killed while it probes leaves pods and a policy, which are found.
+#[test]
+fn gc_takes_what_a_probe_left() {
+    with("probe-gc", |own| async move {
+        let client = space::client().await;
+        let policies: kube::Api<NetworkPolicy> = kube::Api::namespaced(client.clone(), &own.namespace);
+        let pods: kube::Api<Pod> = kube::Api::namespaced(client, &own.namespace);
+        let all = kube::api::ListParams::default();
+        let probe = own.backend.policies();
+        let probing = tokio::spawn(async move { probe.probe(None).await });
+        eventually("the probe's policy is there", async || {
+            !policies.list(&all).await.expect("a list").items.is_empty()
+        })
+        .await;
+        probing.abort();
+        assert!(probing.await.expect_err("it was cut off").is_cancelled());
+        assert_eq!(own.backend.gc_candidates().await.expect("a list"), [], "its time is not over");
+        let over = serde_json::json!({"metadata": {"labels": {"pod.probe-until": "1"}}});
+        for pod in pods.list(&all).await.expect("a list").items {
+            let name = pod.metadata.name.expect("a name");
+            pods.patch(&name, &Default::default(), &kube::api::Patch::Merge(&over)).await.expect("patched");
+        }
+        let second =
+            K8sBackend::open(space::config(&own.namespace).with_owner("somebody-else.7")).await.expect("the cluster");
+        assert_eq!(second.gc_candidates().await.expect("a list"), []);
+        let left = own.backend.gc_candidates().await.expect("a list");
+        assert_eq!(left.iter().map(|l| l.operation.as_str()).collect::<Vec<_>>(), ["probe"; 2]);
+        assert_eq!(own.backend.gc(&left).await.expect("collected"), 2);
+        assert_eq!(own.names().await, [""; 0]);
+        eventually("the policy went with its pod", async || {
+            policies.list(&all).await.expect("a list").items.is_empty()
+        })
+        .await;
     });
 }
 

@@ -5,6 +5,7 @@ use super::definition::Kind;
 use super::{Definitions, parse};
 use crate::K8sBackend;
 use crate::nad::network::network_of;
+use crate::probe_pod;
 use futures_util::future::join_all;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
@@ -13,7 +14,7 @@ use kube::api::ListParams;
 use pod_core::os::Os;
 use pod_core::{
     AttachmentSpec, Backend, CreateRequest, Error, ErrorKind, Image, MacAddr, NetworkName, ProbeOutcome, ProbeTarget,
-    RemoveRequest, Result, VlanId, WorkloadName, WorkloadSpec,
+    RemoveRequest, Result, VlanId, WorkloadName,
 };
 use std::time::Duration;
 
@@ -143,10 +144,7 @@ async fn look(
     image: Option<Image>,
 ) -> Result<NodeSeen> {
     let mut seen = NodeSeen { node: node.to_owned(), ..NodeSeen::default() };
-    let mut spec = WorkloadSpec::new(pod.clone())
-        .with_command(["sleep", "600"])
-        .with_attachment(AttachmentSpec::new(network.clone()));
-    spec.image = image;
+    let spec = probe_pod::spec(pod, image).with_attachment(AttachmentSpec::new(network.clone()));
     let made = match Box::pin(backend.on(node).create(CreateRequest::new(spec).with_start())).await {
         Ok(made) => made,
         Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(e),

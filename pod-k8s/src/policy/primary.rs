@@ -6,18 +6,22 @@ use crate::K8sBackend;
 use crate::errors::is_not_found;
 use crate::nad::MANAGER;
 use crate::networking::Pinger;
+use crate::probe_pod;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Resource};
 use pod_core::{
     Backend, CreateRequest, Enforcement, Error, ErrorKind, Image, Labels, NetworkName, PolicyReport, PolicyRule,
-    PolicySpec, ProbeOutcome, ProbeTarget, RemoveOutcome, RemoveRequest, Result, WorkloadName, WorkloadSpec,
+    PolicySpec, ProbeOutcome, ProbeTarget, RemoveOutcome, RemoveRequest, Result, WorkloadName,
 };
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The label of policies with the name under which they were applied together.
 const LABEL_POLICY: &str = "pod.policy";
+/// The label of probe pods with their own name, by which a policy chooses one.
+const LABEL_PROBE: &str = "pod-probe";
 /// How long a policy has to take effect.
 const TAKES: Duration = Duration::from_secs(6);
 
@@ -58,6 +62,18 @@ impl NetworkPolicies {
         rules: Vec<PolicyRule>,
         default_allow: bool,
     ) -> Result<PolicyApplied> {
+        self.apply_for(name, rules, default_allow, None).await
+    }
+
+    /// As [`apply`](Self::apply); the policies go with the pod, if one is given.
+    async fn apply_for(
+        &self,
+        name: &NetworkName,
+        rules: Vec<PolicyRule>,
+        default_allow: bool,
+        pod: Option<&Pod>,
+    ) -> Result<PolicyApplied> {
+        let owners: Vec<_> = pod.and_then(|p| p.owner_ref(&())).into_iter().collect();
         let policies = translate(&PolicySpec::new(name.clone(), rules, default_allow))?;
         let (cluster, api) = (self.backend.cluster(), self.api());
         let base = crate::nad::network::object_name(name);
@@ -73,6 +89,7 @@ impl NetworkPolicies {
                         pod_core::LABEL_OWNER: self.backend.owner(),
                         LABEL_POLICY: name.as_str(),
                     },
+                    "ownerReferences": owners,
                 },
                 "spec": spec_json(allow),
             });
@@ -129,9 +146,7 @@ impl NetworkPolicies {
         let pods = [name("a")?, name("b")?];
         let run = async {
             for pod in &pods {
-                let mut spec =
-                    WorkloadSpec::new(pod.clone()).with_command(["sleep", "600"]).with_label("pod-probe", pod.as_str());
-                spec.image.clone_from(&image);
+                let spec = probe_pod::spec(pod, image.clone()).with_label(LABEL_PROBE, pod.as_str());
                 self.backend.create(CreateRequest::new(spec).with_start()).await?;
             }
             self.measure(&pods, &policy).await
@@ -156,10 +171,13 @@ impl NetworkPolicies {
         }
     }
 
-    async fn address(&self, pod: &WorkloadName) -> Result<IpAddr> {
+    async fn get(&self, pod: &WorkloadName) -> Result<Pod> {
         let cluster = self.backend.cluster();
-        let found = cluster.pods().get(&crate::pods::pod_name(pod)).await.map_err(|e| cluster.error(e))?;
-        let ip = found.status.and_then(|s| s.pod_ip).and_then(|ip| ip.parse().ok());
+        cluster.pods().get(&crate::pods::pod_name(pod)).await.map_err(|e| cluster.error(e))
+    }
+
+    async fn address(&self, pod: &WorkloadName) -> Result<IpAddr> {
+        let ip = self.get(pod).await?.status.and_then(|s| s.pod_ip).and_then(|ip| ip.parse().ok());
         ip.ok_or_else(|| {
             Error::new(ErrorKind::WrongState, "the probe pod has no address").with_context("pod", pod.as_str())
         })
@@ -183,8 +201,10 @@ impl NetworkPolicies {
             evidence.push("without that, silence proves nothing".into());
             return Ok(PolicyReport::new(Enforcement::Unknown, evidence));
         }
-        let target: Labels = [("pod-probe".to_owned(), b.as_str().to_owned())].into();
-        self.apply(policy, vec![PolicyRule::new(Labels::new(), target, false)], true).await?;
+        let target: Labels = [(LABEL_PROBE.to_owned(), b.as_str().to_owned())].into();
+        let rules = vec![PolicyRule::new(Labels::new(), target, false)];
+        // What a program that is killed leaves of it goes with the pod that it is about.
+        self.apply_for(policy, rules, true, Some(&self.get(b).await?)).await?;
         let end = tokio::time::Instant::now() + TAKES;
         let after = loop {
             let after = self.ask(a, to_b).await?;
