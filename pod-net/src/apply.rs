@@ -171,10 +171,11 @@ impl Inner {
                 }
             }
             self.store.put_attachment(record)?;
+            // one that does not run is restored when it does
+            self.store.settle(record)?;
         }
         match sandboxes.get(&a.workload) {
             Some(sandbox) => self.restore_locked(sandbox).map(|_| ()),
-            // it did not run, and is restored when it does
             None => Ok(()),
         }
     }

@@ -70,14 +70,23 @@ impl HostNet {
         self.blocking(move |host| host.forget(&workload).operation("forget attachments")).await
     }
 
-    /// The attachments that pass the filter, by workload and interface.
+    /// The attachments that pass the filter, by workload and interface. One that was begun by a call
+    /// that was killed is none yet.
     ///
     /// # Errors
     /// When a record can't be read.
     pub async fn attachments(&self, filter: &AttachmentFilter) -> Result<Vec<Attachment>> {
         let filter = filter.clone();
-        self.blocking(move |host| Ok(host.store.attachments(&filter)?.into_iter().map(|r| r.attachment).collect()))
-            .await
+        self.blocking(move |host| {
+            let mut made = Vec::new();
+            for record in host.store.attachments(&filter)? {
+                if host.store.is_settled(&record.attachment)? {
+                    made.push(record.attachment);
+                }
+            }
+            Ok(made)
+        })
+        .await
     }
 }
 
@@ -118,11 +127,20 @@ impl Inner {
 
     fn attach_locked(&self, sandbox: &Sandbox, spec: &AttachmentSpec, inside: &Inside) -> Result<Attached> {
         if let Some(record) = self.store.attachment(&spec.network, &sandbox.workload)? {
-            check::same(&record, spec)?;
-            let network = self.network(&spec.network)?;
-            let record = self.moved_to(record, sandbox)?;
-            self.realize(&network, &record, inside, None)?;
-            return Ok(Attached::Before(record.attachment));
+            let settled = self.store.is_settled(&record.attachment)?;
+            match check::same(&record, spec) {
+                Ok(()) => {
+                    let network = self.network(&spec.network)?;
+                    let record = self.moved_to(record, sandbox)?;
+                    self.realize(&network, &record, inside, None)?;
+                    self.store.settle(&record)?;
+                    let a = record.attachment;
+                    return Ok(if settled { Attached::Before(a) } else { Attached::New(a) });
+                }
+                Err(e) if settled => return Err(e),
+                // a call that was killed wanted something else
+                Err(_) => self.undo(&record)?,
+            }
         }
         let port = self.name("pv", &[sandbox.workload.as_str(), spec.network.as_str()])?;
         let outside = self.existing_netns()?.map(|netns| netns.netlink()).transpose()?;
@@ -145,7 +163,8 @@ impl Inner {
             }
             (network, record)
         };
-        match self.realize(&network, &record, inside, outside) {
+        let made = self.realize(&network, &record, inside, outside);
+        match made.and_then(|()| self.store.settle(&record)) {
             Ok(()) => Ok(Attached::New(record.attachment)),
             Err(e) => Err(match self.undo(&record) {
                 Ok(()) => e,
@@ -169,6 +188,7 @@ impl Inner {
 
     /// Removes what there is of an attachment, then its record.
     fn undo(&self, record: &AttachmentRecord) -> Result<()> {
+        self.store.unsettle(record)?;
         if let Some(netns) = self.existing_netns()? {
             // the workload's end goes with it
             netns.netlink()?.remove_link(record.port.as_str())?;
@@ -210,6 +230,7 @@ impl Inner {
             let network = self.network(&record.attachment.network)?;
             let record = self.moved_to(record, sandbox)?;
             self.realize(&network, &record, &inside, None)?;
+            self.store.settle(&record)?;
             restored.push(record.attachment);
         }
         Ok(restored)

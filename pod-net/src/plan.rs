@@ -33,6 +33,8 @@ type Key = (WorkloadName, NetworkName);
 struct Model {
     networks: BTreeMap<NetworkName, NetworkRecord>,
     attachments: BTreeMap<Key, AttachmentRecord>,
+    /// Those that a call which was killed left unfinished.
+    unfinished: BTreeSet<Key>,
     steps: Vec<NetworkStep>,
 }
 
@@ -83,6 +85,9 @@ impl Inner {
         }
         for record in self.store.attachments(&AttachmentFilter::default())? {
             let key = (record.attachment.workload.clone(), record.attachment.network.clone());
+            if !self.store.is_settled(&record.attachment)? {
+                model.unfinished.insert(key.clone());
+            }
             model.attachments.insert(key, record);
         }
         // the order that frees before it takes: detach, remove, create, attach
@@ -150,6 +155,9 @@ impl Inner {
         let spec = &request.attachment;
         let key = (request.workload.clone(), spec.network.clone());
         if model.attachments.contains_key(&key) {
+            if model.unfinished.remove(&key) {
+                model.steps.push(NetworkStep::Attach(request.clone()));
+            }
             return Ok(());
         }
         let network = model.networks.get(&spec.network).ok_or_else(|| {

@@ -5,12 +5,12 @@
 //! networks/NET/at/WORKLOAD.json   an attachment to it
 //! networks/NET/ip/ADDRESS         a link whose target is the workload that holds the address
 //! networks/NET/mac/ADDRESS        the same for MAC addresses
-//! workloads/WORKLOAD/NET          an empty file: the workload is attached to that network
+//! workloads/WORKLOAD/NET          the workload is attached to that network: empty until all of it is made
 //! ```
 //!
 //! A record is written before anything is made and removed after everything is undone, so that
 //! whatever a crash leaves in between has a record by which it is finished or cleaned. The links and
-//! empty files are an index: one that no record confirms is stale and is taken over.
+//! files of the workloads are an index: one that no record confirms is stale and is taken over.
 
 use crate::lock::{DirLock, remove_dir_if_empty};
 use pod_core::{
@@ -258,7 +258,8 @@ impl Store {
         Ok(names(&self.network_dir(network).join("ip"))?.iter().filter_map(|n| n.parse().ok()).collect())
     }
 
-    /// Records an attachment. Its addresses must be free: the caller holds the lock and has looked.
+    /// Records an attachment that is to be made. Its addresses must be free: the caller holds the lock and
+    /// has looked.
     pub(crate) fn put_attachment(&self, record: &AttachmentRecord) -> Result<()> {
         let a = &record.attachment;
         let dir = self.network_dir(&a.network);
@@ -270,6 +271,37 @@ impl Store {
         }
         claim(&dir.join("mac").join(a.mac.to_string()), &a.workload)?;
         write(&self.attachment_path(&a.network, &a.workload), record)
+    }
+
+    /// Notes that all of a recorded attachment is made.
+    pub(crate) fn settle(&self, record: &AttachmentRecord) -> Result<()> {
+        let a = &record.attachment;
+        let index = self.workload(&a.workload).join(a.network.as_str());
+        // not synced: what a power failure takes goes with the interfaces, and restoring tells again
+        std::fs::write(&index, b"made\n").doing(|| format!("write {}", index.display()))
+    }
+
+    /// Notes that a recorded attachment is not made whole any more, for it is about to be removed.
+    pub(crate) fn unsettle(&self, record: &AttachmentRecord) -> Result<()> {
+        let a = &record.attachment;
+        let index = self.workload(&a.workload).join(a.network.as_str());
+        match std::fs::OpenOptions::new().write(true).truncate(true).open(&index) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("write a record", e).with_context("path", index.display().to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether all of a recorded attachment was made. One that was not is what a call that was killed left;
+    /// it is finished by attaching again, and removed by detaching.
+    pub(crate) fn is_settled(&self, attachment: &Attachment) -> Result<bool> {
+        let index = self.workload(&attachment.workload).join(attachment.network.as_str());
+        match std::fs::metadata(&index) {
+            Ok(meta) => Ok(meta.len() > 0),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("look at a record", e).with_context("path", index.display().to_string())),
+        }
     }
 
     /// Forgets an attachment and frees its addresses.

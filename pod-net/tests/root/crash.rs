@@ -2,7 +2,10 @@
 
 use crate::Case;
 use crate::world::{World, inside, network, pings, spec, workload};
-use pod_core::{AttachmentFilter, AttachmentSpec, CreateNetworkOutcome, VerifyRequest};
+use pod_core::{
+    AttachNetworkRequest, AttachmentFilter, AttachmentSpec, CreateNetworkOutcome, NetworkIntent, NetworkStep,
+    VerifyRequest,
+};
 use pod_net::{HostNet, Sandbox, netns};
 use std::path::Path;
 
@@ -131,8 +134,27 @@ fn killed(world: World) {
         child.kill().expect("kill");
         child.wait().expect("wait");
         world.run(async {
-            if i % 2 == 0 {
+            let made = host.attachments(&AttachmentFilter::default()).await.expect("list");
+            for a in &made {
+                let seen = inside(&world.dir.join("box").join(a.workload.as_str()), "ip -br addr show dev eth0");
+                assert!(seen.contains(&a.ips[0].to_string()), "{i}: what is listed is there: {a:?}, {seen}");
+            }
+            if i % 4 == 0 {
                 make(&host, &boxes).await;
+            } else if i % 2 == 0 {
+                let wanted =
+                    |b: &Sandbox| AttachNetworkRequest::new(b.workload.clone(), AttachmentSpec::new(network("red")));
+                let intent = NetworkIntent::default()
+                    .with_network(spec("red", "10.1.0.0/24"))
+                    .with_attachment(wanted(&boxes[0]))
+                    .with_attachment(wanted(&boxes[1]));
+                let plan = host.plan(&intent).await.expect("plan");
+                let attach = plan.steps.iter().filter(|s| matches!(s, NetworkStep::Attach(_))).count();
+                assert_eq!(attach, boxes.len() - made.len(), "{i}: what is not whole is planned: {plan:?}, {made:?}");
+                host.apply(&boxes, &plan).await.expect("apply");
+                assert_eq!(host.attachments(&AttachmentFilter::default()).await.expect("list").len(), 2, "{i}");
+            }
+            if i % 2 == 0 {
                 let report = host.verify(&boxes, &VerifyRequest::default()).await.expect("verify");
                 assert!(report.ok(), "{i}: {:#?}", report.findings);
                 assert!(pings(&boxes[0].netns, "10.1.0.2") || pings(&boxes[0].netns, "10.1.0.1"));
