@@ -23,6 +23,10 @@ pub(crate) const SYSTEM: &[Tool] = &[
     tool("iptables", "iptables"),
     tool("ping", "iputils-ping"),
     tool("busybox", "busybox-static"),
+    tool("setpriv", "util-linux"),
+    tool("tcpdump", "tcpdump"),
+    tool("linux.uml", "user-mode-linux"),
+    tool("modprobe", "kmod"),
 ];
 
 /// What a lab is made of, beside the programs it builds.

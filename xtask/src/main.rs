@@ -11,10 +11,12 @@ mod measure;
 mod names;
 mod project;
 mod report;
+mod second_kernel;
 mod tiers;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The project's own commands
@@ -53,6 +55,22 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Boot the second kernel, and run a program in it
+    #[command(hide = true)]
+    SecondKernel {
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// The first process of the second kernel
+    #[command(hide = true)]
+    SecondKernelInit {
+        /// What to run
+        order: PathBuf,
+        /// What the kernel adds by itself
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,6 +88,8 @@ fn main() -> ExitCode {
         Task::Measure(args) => measure::measure(&args),
         Task::Isolated { command } => isolate::outer(&command),
         Task::Inside { command } => isolate::inner(&command),
+        Task::SecondKernel { command } => second_kernel::outer(&command),
+        Task::SecondKernelInit { order, rest: _ } => second_kernel::init(&order),
     };
     match done {
         Ok(code) => code,

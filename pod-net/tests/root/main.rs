@@ -12,6 +12,7 @@ mod probe;
 mod refuse;
 mod verify;
 mod vlan;
+mod wire;
 mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -97,6 +98,7 @@ const CASES: &[&[Case]] = &[
     refuse::CASES,
     verify::CASES,
     vlan::CASES,
+    wire::CASES,
 ];
 
 /// Names the case a child process is to run.

@@ -81,11 +81,21 @@ fn wire(world: &World, ids: &[u16]) -> PathBuf {
     ip(&format!("link add up0 type veth peer name wire0 netns {}", outside.display()));
     ip("link set up0 up");
     inside(&outside, "ip link set wire0 up");
+    carried("up0");
     for id in ids {
         inside(&outside, &format!("ip link add link wire0 name wire0.{id} type vlan id {id}"));
         inside(&outside, &format!("ip link set wire0.{id} up"));
     }
     outside
+}
+
+/// Waits until a link carries frames: the kernel notices a moment after both its ends are up.
+pub(crate) fn carried(link: &str) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !ip(&format!("-br link show {link}")).contains(" UP ") {
+        assert!(std::time::Instant::now() < end, "{link} does not come up");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 fn cut(outside: &Path) {
@@ -156,6 +166,7 @@ fn refused(world: World) {
     ip("link set up0 down");
     refuse(wanted(), ErrorKind::WrongState, &["up0", "down", "`ip link set up0 up`"]);
     ip("link set up0 up");
+    carried("up0");
     ip("link add link up0 name mine type vlan id 100");
     refuse(wanted(), ErrorKind::Conflict, &["VLAN 100", "held by: mine", "up0"]);
     ip("link del mine");

@@ -37,6 +37,7 @@ pub(super) fn run(project: &Project, report: &mut Report, plan: Plan) {
     let Some((own, programs)) = programs.filter(|_| built) else { return };
     let world = World { own, pod: project.target.join("debug/pod"), soak, programs };
     root_tests(project, report, &world);
+    on_second_kernel(project, report, &world);
     examples(project, report, &world);
     topologies(project, report, &world);
     lab_tests(project, report, &world, install, build);
@@ -118,6 +119,25 @@ fn root_tests(project: &Project, report: &mut Report, world: &World) {
     }
 }
 
+/// What is run on the second kernel too, with which arguments: what this machine's kernel may lack the
+/// features for, and no more, for programs start slowly there.
+const ON_SECOND_KERNEL: &[(&str, &str, &[&str])] =
+    &[("pod-net", "root", &["tags", "--test-threads=6", "--color=never"])];
+
+/// Tests that need tags, or control groups of version 2, where there are any.
+fn on_second_kernel(project: &Project, report: &mut Report, world: &World) {
+    let own = world.own.display().to_string();
+    let tests = project.root_tests();
+    for (package, target, arguments) in ON_SECOND_KERNEL {
+        let Some(test) = tests.iter().find(|t| t.package == *package && t.target == *target) else {
+            report.check(&format!("{package}: {target}"), || Err("there is no such test".into()));
+            continue;
+        };
+        let runner = [&own, "second-kernel", "--", &own, "isolated", "--"].map(str::to_owned);
+        started(report, world, test, &format!("{package}: {target} on the second kernel"), &runner, arguments);
+    }
+}
+
 /// Every test target that needs the lab: it is started for them, and taken down after them.
 fn lab_tests(project: &Project, report: &mut Report, world: &World, install: bool, build: Option<lab::Build>) {
     let tests = project.lab_tests();
@@ -150,19 +170,23 @@ fn lab_tests(project: &Project, report: &mut Report, world: &World, install: boo
 
 /// A test program, started by the words in front of it, as cargo would.
 fn marked(report: &mut Report, world: &World, test: &MarkedTest, runner: &[String]) {
-    let name = format!("{}: {}", test.package, test.target);
+    started(report, world, test, &format!("{}: {}", test.package, test.target), runner, &[]);
+}
+
+fn started(report: &mut Report, world: &World, test: &MarkedTest, name: &str, runner: &[String], arguments: &[&str]) {
     let program = match world.programs.of(test) {
         Ok(program) => program,
         Err(why) => {
-            report.check(&name, || Err(why));
+            report.check(name, || Err(why));
             return;
         }
     };
     let mut command = Command::new(&runner[0]);
-    command.args(&runner[1..]).arg(program).current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
+    command.args(&runner[1..]).arg(program).args(arguments);
+    command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
     super::scrub(&mut command);
     world.set(&mut command);
-    report.run(&name, &mut command);
+    report.run(name, &mut command);
 }
 
 /// Every example program, on the backend in memory and on the embedded engine.
