@@ -212,7 +212,7 @@ impl Network {
     }
 }
 
-/// What [`Networking::create`] did.
+/// What [`Networking::create`](crate::Networking::create) did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CreateNetworkOutcome {
     /// It was made.
