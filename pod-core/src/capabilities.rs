@@ -87,6 +87,7 @@ capabilities! {
         CopyOwners "owners" "Owners are kept on request.";
         CopyAtomic "atomic" "A failed copy of a file leaves what was there before.";
         CopyHash "hash" "A copy can be checked by hash.";
+        CopyResume "resume" "A copy that broke off can be taken up again, without what arrived whole.";
     }
     "network" {
         Networks "networks" "Networks can be made, listed and removed.";

@@ -195,7 +195,8 @@ pub trait Connection: fmt::Debug + Send + Sync + 'static {
 
     /// Copies entries in. The source's root entry becomes `request.dest` itself, whose parent must
     /// exist; directories merge, files replace. Twice in a row gives the same tree. On cancellation or
-    /// failure no half file stays where `copy.atomic` holds. Needs `copy.in`.
+    /// failure no half file stays where `copy.atomic` holds; with [`CopyInRequest::resume`] what arrived
+    /// whole does, for the next try. Needs `copy.in`.
     ///
     /// # Errors
     /// `NotFound` without the parent; `PermissionDenied` on a read-only place; `Exhausted` on a full

@@ -76,6 +76,7 @@ fn of_pods() -> Capabilities {
         C::CopyOwners,
         C::CopyAtomic,
         C::CopyHash,
+        C::CopyResume,
     ]
     .into_iter()
     .collect()

@@ -9,8 +9,19 @@ use std::time::Duration;
 pub const SCHEMES: &[&str] = &["k8s"];
 
 /// The options that an address may carry.
-const OPTIONS: &[&str] =
-    &["context", "kubeconfig", "container", "image", "node", "owner", "plugin", "pull", "service_account", "wait"];
+const OPTIONS: &[&str] = &[
+    "context",
+    "kubeconfig",
+    "container",
+    "helper",
+    "image",
+    "node",
+    "owner",
+    "plugin",
+    "pull",
+    "service_account",
+    "wait",
+];
 
 /// How long a start may take unless the address says otherwise.
 const WAIT: Duration = Duration::from_secs(300);
@@ -67,6 +78,10 @@ pub struct K8sConfig {
     /// `kubectl.kubernetes.io/default-container`), else its first. Option `container`, or the last
     /// part of an address.
     pub container: Option<String>,
+    /// The image of a container that is put beside one without a shell, to copy by: an ephemeral container,
+    /// which stays as long as its pod. It needs a POSIX shell and `tar`, or `cat`, `find` and `stat`. `None`
+    /// copies by the container's own tools. Option `helper`.
+    pub helper: Option<Image>,
     /// The image of workloads that name none. Option `image`.
     pub image: Option<Image>,
     /// The node on which workloads are made; `None` lets the scheduler choose. Option `node`.
@@ -95,6 +110,7 @@ impl Default for K8sConfig {
             namespace: None,
             kubeconfig: None,
             container: None,
+            helper: None,
             image: None,
             node: None,
             owner: None,
@@ -229,11 +245,18 @@ impl K8sConfig {
                 _ => return Err(bad(uri, "the option \"wait\" is a number of seconds, 1 to 86400")),
             },
         };
+        let helper = match named("helper")?.map(|text| text.parse::<Image>()) {
+            None => None,
+            Some(Ok(image @ Image::Reference(_))) => Some(image),
+            Some(Ok(_)) => return Err(bad(uri, "the option \"helper\" is an image's reference")),
+            Some(Err(e)) => return Err(bad(uri, e.message().to_owned())),
+        };
         Ok(Self {
             context,
             namespace: uri.path().strip_suffix('/').map(str::to_owned),
             kubeconfig: named("kubeconfig")?.map(PathBuf::from),
             container: checked("container", false)?,
+            helper,
             image: match named("image")? {
                 Some(text) => Some(text.parse::<Image>().map_err(|e| bad(uri, e.message().to_owned()))?),
                 None => None,
@@ -289,6 +312,13 @@ impl K8sConfig {
         self
     }
 
+    /// Copies by a container of this image beside the one that is meant.
+    #[must_use]
+    pub fn with_helper(mut self, image: Image) -> Self {
+        self.helper = Some(image);
+        self
+    }
+
     /// Takes this image for workloads that name none.
     #[must_use]
     pub fn with_image(mut self, image: Image) -> Self {
@@ -320,6 +350,7 @@ impl K8sConfig {
             ("context", self.context.clone()),
             ("kubeconfig", kubeconfig),
             ("container", self.container.clone()),
+            ("helper", self.helper.as_ref().map(ToString::to_string)),
             ("image", self.image.as_ref().map(ToString::to_string)),
             ("node", self.node.clone()),
             ("owner", self.owner.clone()),

@@ -25,6 +25,8 @@ pub enum Purpose {
     Attach,
     /// `pod cp`.
     Copy,
+    /// `pod cp --helper`: whoever may do this may run any image in the pods that are there.
+    CopyHelper,
     /// `pod forward`.
     Forward,
     /// `pod k8s nad`, `pod net`.
@@ -75,6 +77,7 @@ impl Purpose {
         Self::Exec,
         Self::Attach,
         Self::Copy,
+        Self::CopyHelper,
         Self::Forward,
         Self::Networks,
         Self::Policy,
@@ -94,6 +97,7 @@ impl Purpose {
             Self::Exec => "exec",
             Self::Attach => "attach",
             Self::Copy => "copy",
+            Self::CopyHelper => "copy-helper",
             Self::Forward => "forward",
             Self::Networks => "networks",
             Self::Policy => "policy",
@@ -114,6 +118,7 @@ impl Purpose {
             Self::Exec => "run programs in workloads",
             Self::Attach => "attach to workloads",
             Self::Copy => "copy in and out",
+            Self::CopyHelper => "copy by a container put beside one without a shell",
             Self::Forward => "reach ports",
             Self::Networks => "make networks, attachments and definitions",
             Self::Policy => "isolate, and set policies",
@@ -141,6 +146,11 @@ impl Purpose {
             Self::Exec | Self::Copy => {
                 &[("", "pods", &["get", "list", "watch"]), ("", "pods/exec", &["create", "get"])]
             }
+            Self::CopyHelper => &[
+                ("", "pods", &["get", "list", "watch"]),
+                ("", "pods/exec", &["create", "get"]),
+                ("", "pods/ephemeralcontainers", &["patch"]),
+            ],
             Self::Attach => &[
                 ("", "pods", &["get", "list", "watch"]),
                 ("", "pods/attach", &["create", "get"]),

@@ -7,8 +7,8 @@ mod space;
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pod_core::copy::{CopyOutRequest, StatRequest};
 use pod_core::{
     AttachRequest, Backend, BackendExt, ConnectionExt, CreateRequest, Enforcement, Error, ErrorKind, EventsRequest,
@@ -145,14 +145,14 @@ macro_rules! deed {
 /// Every deed, and all the purposes that are enough for it.
 fn deeds() -> Vec<Deed> {
     vec![
-        deed!(list, [Inspect, Run, Logs, Events, Exec, Attach, Copy, Networks, Policy, Verify, Doctor]),
-        deed!(inspect, [Inspect, Run, Logs, Events, Exec, Attach, Copy, Forward, Networks, Policy, Verify]),
+        deed!(list, [Inspect, Run, Logs, Events, Exec, Attach, Copy, CopyHelper, Networks, Policy, Verify, Doctor]),
+        deed!(inspect, [Inspect, Run, Logs, Events, Exec, Attach, Copy, CopyHelper, Forward, Networks, Policy, Verify]),
         deed!(run, [Run, Verify]),
         deed!(logs, [Logs, Attach]),
-        deed!(events, [Run, Logs, Events, Exec, Attach, Copy, Networks, Policy, Verify]),
-        deed!(exec, [Exec, Attach, Copy, Policy, Verify]),
+        deed!(events, [Run, Logs, Events, Exec, Attach, Copy, CopyHelper, Networks, Policy, Verify]),
+        deed!(exec, [Exec, Attach, Copy, CopyHelper, Policy, Verify]),
         deed!(attach, [Attach]),
-        deed!(copy, [Exec, Attach, Copy, Policy, Verify]),
+        deed!(copy, [Exec, Attach, Copy, CopyHelper, Policy, Verify]),
         deed!(forward, [Forward]),
         deed!(networks, [Networks]),
         deed!(policy, [Policy]),
@@ -224,6 +224,35 @@ fn each_purpose_is_enough_for_itself_and_for_no_other() {
         for deed in &deeds {
             assert!(!deed.enough.is_empty(), "{}", deed.what);
         }
+    });
+}
+
+#[test]
+fn a_helper_is_a_purpose_of_its_own_and_pod_security_is_told() {
+    with("helper", |own| async move {
+        own.start(own.spec(TARGET)).await;
+        let (copier, helped) = tokio::join!(
+            User::new(&own.namespace, "copier", &[Purpose::Copy]),
+            User::new(&own.namespace, "helped", &[Purpose::CopyHelper])
+        );
+        let open = async |user: &User| {
+            K8sBackend::open(user.config().with_helper(space::image())).await.expect("the cluster knows this user")
+        };
+        is_refused("copy by a helper", &copy(&open(&copier).await).await.expect_err("not allowed"));
+        let helped = open(&helped).await;
+        // The pod was let in before the namespace became strict; another container in it is not.
+        let spaces: kube::Api<Namespace> = kube::Api::all(client().await);
+        let level = async |level: Option<&str>| {
+            let labels = serde_json::json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+            let patched = spaces.patch(&own.namespace, &PatchParams::default(), &Patch::Merge(labels)).await;
+            patched.expect("the namespace's level");
+        };
+        level(Some("restricted")).await;
+        let error = copy(&helped).await.expect_err("not let in");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        assert!(error.hint().is_some_and(|h| h.contains("Pod Security")), "{error}");
+        level(None).await;
+        copy(&helped).await.expect("the purpose is enough");
     });
 }
 

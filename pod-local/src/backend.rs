@@ -69,10 +69,11 @@ impl LocalBackend {
     }
 }
 
-/// All but what this machine's kernel lacks, and policy rules.
+/// All but what this machine's kernel lacks, policy rules, and copies that are taken up: a copy on this
+/// machine has no line to break.
 async fn capabilities(net: &Net) -> Result<Capabilities> {
     let cgroups = Hierarchies::find().doing(|| "find the control groups")?;
-    let mut all = Capabilities::all().without(Capability::Policy);
+    let mut all = Capabilities::all().without(Capability::Policy).without(Capability::CopyResume);
     for (controller, capability) in
         [("cpu", Capability::LimitCpu), ("memory", Capability::LimitMemory), ("pids", Capability::LimitPids)]
     {

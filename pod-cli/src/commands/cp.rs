@@ -29,11 +29,15 @@ pub(super) async fn run(context: &Context, args: Cp) -> Result<Exit> {
     let registry = context.registry()?;
     let source = operand(registry, &args.source)?;
     let destination = operand(registry, &args.destination)?;
+    if args.helper.is_some() {
+        check_helper(context, [&source, &destination])?;
+    }
     let bars = Arc::new(Bars::new(&context.globals));
     let hook = bars.clone();
     let options = CopyOptions::new()
         .with_archive(args.archive)
         .with_follow(args.follow_link)
+        .with_resume(args.resume)
         .with_verify(match args.verify {
             Check::Length => Verify::Length,
             Check::Hash => Verify::Hash,
@@ -42,7 +46,7 @@ pub(super) async fn run(context: &Context, args: Cp) -> Result<Exit> {
         .with_progress(move |p| hook.copied(p.bytes, p.entries));
     let to_stdout = destination == Operand::Tar;
     bars.bytes(&format!("copy {}", args.source.to_string_lossy()));
-    let copied = copy(context, source, destination, &options).await;
+    let copied = copy(&Ends { context, helper: args.helper.as_deref() }, source, destination, &options).await;
     bars.end();
     let report = match copied {
         Err(e) if to_stdout && crate::failure::is_closed_pipe(&e) => return Ok(Exit::OK),
@@ -55,22 +59,22 @@ pub(super) async fn run(context: &Context, args: Cp) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-async fn copy(context: &Context, source: Operand, destination: Operand, options: &CopyOptions) -> Result<CopyReport> {
+async fn copy(ends: &Ends<'_>, source: Operand, destination: Operand, options: &CopyOptions) -> Result<CopyReport> {
     match (source, destination) {
         (Operand::Local(from), Operand::Remote { address, path }) => {
-            let far = Far::open(context, &address).await?;
+            let far = ends.open(&address).await?;
             far.explain(copy::upload(&*far.connection, &from, &path, options).await).await
         }
         (Operand::Remote { address, path }, Operand::Local(to)) => {
-            let far = Far::open(context, &address).await?;
+            let far = ends.open(&address).await?;
             far.explain(copy::download(&*far.connection, &path, &to, options).await).await
         }
         (Operand::Remote { address: from, path: source }, Operand::Remote { address: to, path: destination }) => {
-            let (from, to) = (Far::open(context, &from).await?, Far::open(context, &to).await?);
+            let (from, to) = (ends.open(&from).await?, ends.open(&to).await?);
             copy::between(&*from.connection, &source, &*to.connection, &destination, options).await
         }
         (Operand::Tar, Operand::Remote { address, path }) => {
-            let far = Far::open(context, &address).await?;
+            let far = ends.open(&address).await?;
             far.explain(copy::upload_tar(&*far.connection, stdin_reader(), &path, options).await).await
         }
         (Operand::Remote { address, path }, Operand::Tar) => {
@@ -79,7 +83,7 @@ async fn copy(context: &Context, source: Operand, destination: Operand, options:
                     Error::invalid("a tar stream is not for a terminal").with_hint("send stdout to a file or a pipe")
                 );
             }
-            let far = Far::open(context, &address).await?;
+            let far = ends.open(&address).await?;
             far.explain(copy::download_tar(&*far.connection, &path, &mut tokio::io::stdout(), options).await).await
         }
         _ => Err(Error::invalid("a copy begins or ends in a workload")
@@ -93,15 +97,52 @@ struct Far {
     connection: Arc<dyn Connection>,
 }
 
-impl Far {
-    async fn open(context: &Context, address: &str) -> Result<Self> {
-        let target = context.target(address).await?;
+/// The scheme of the backend that can put a helper beside a container.
+const PODS: &str = "k8s";
+
+/// Refuses a helper where neither end can have one.
+fn check_helper(context: &Context, ends: [&Operand; 2]) -> Result<()> {
+    for end in ends {
+        if let Operand::Remote { address, .. } = end
+            && context.resolve(address)?.backend.scheme() == PODS
+        {
+            return Ok(());
+        }
+    }
+    Err(Error::unsupported("only pods can be given a helper to copy by")
+        .with_hint("leave out --helper; copies on other backends need no shell in the image"))
+}
+
+/// How the ends of a copy are reached.
+struct Ends<'a> {
+    context: &'a Context,
+    /// The image to copy by where the workload's own has no shell.
+    helper: Option<&'a str>,
+}
+
+impl Ends<'_> {
+    async fn open(&self, address: &str) -> Result<Far> {
+        let target = match self.helper {
+            None => self.context.target(address).await?,
+            Some(image) => self.with_helper(address, image).await?,
+        };
         match target.backend.connect(&target.name).await {
-            Ok(connection) => Ok(Self { target, connection }),
+            Ok(connection) => Ok(Far { target, connection }),
             Err(e) => Err(target.explain(e).await),
         }
     }
 
+    async fn with_helper(&self, address: &str, image: &str) -> Result<Target> {
+        let resolved = self.context.resolve(address)?;
+        let name = resolved.require_workload()?.clone();
+        let uri = resolved.backend;
+        // Of two ends, it is for the one that can have it.
+        let uri = if uri.scheme() == PODS { uri.with_option("helper", image) } else { uri };
+        Ok(Target { backend: self.context.reach(&uri).await?, name })
+    }
+}
+
+impl Far {
     async fn explain<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => Ok(value),
@@ -118,6 +159,10 @@ fn tell(context: &Context, report: &CopyReport) {
         Verify::None => "not checked",
     };
     let mut text = format!("{} {things}, {}, {checked}", report.entries, human(report.bytes));
+    if report.resumed > 0 {
+        let files = if report.resumed == 1 { "file was" } else { "files were" };
+        text.push_str(&format!("; {} {files} there already", report.resumed));
+    }
     if !report.not_kept.is_empty() {
         text.push_str(&format!("; not kept: {}", report.not_kept.join(", ")));
     }

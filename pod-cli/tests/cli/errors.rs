@@ -111,3 +111,14 @@ fn a_named_configuration_must_be_there_and_be_understood() {
     let lab = v.as_array().and_then(|a| a.iter().find(|b| b["name"] == "lab")).expect("lab is listed");
     assert_eq!(lab["default"], true);
 }
+
+#[test]
+fn a_helper_to_copy_by_is_for_pods() {
+    let e = run(&["cp", "--helper", "busybox:1.36", "Cargo.toml", "mem:web:/x"]);
+    assert_eq!(e.code, 125);
+    assert!(
+        e.stderr.contains("only pods can be given a helper") && e.stderr.contains("leave out --helper"),
+        "{}",
+        e.stderr
+    );
+}

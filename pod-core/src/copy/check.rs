@@ -137,7 +137,7 @@ impl StreamCheck {
         self.count(entry)?;
         self.parents(&entry.path)?;
         let now = match &entry.kind {
-            EntryKind::File { .. } => Seen::File,
+            EntryKind::File { .. } | EntryKind::Same { .. } => Seen::File,
             EntryKind::Dir => Seen::Dir,
             EntryKind::Symlink { target } => {
                 check_link(target)?;
@@ -181,7 +181,7 @@ impl StreamCheck {
             return Err(Error::new(ErrorKind::Exhausted, "the copy holds too many entries")
                 .with_context("limit", self.max_entries.to_string()));
         }
-        if let EntryKind::File { size } = entry.kind {
+        if let EntryKind::File { size } | EntryKind::Same { size } = entry.kind {
             if i64::try_from(size).is_err() {
                 return Err(
                     Error::invalid("the size given is larger than any file").with_context("size", size.to_string())

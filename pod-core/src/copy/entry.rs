@@ -14,6 +14,12 @@ pub enum EntryKind {
         /// Its apparent size in bytes.
         size: u64,
     },
+    /// A regular file that the receiver has already ([`CopyOutRequest::have`]): no contents follow, and
+    /// what it has gets this entry's mode and time.
+    Same {
+        /// Its apparent size in bytes.
+        size: u64,
+    },
     /// A directory.
     Dir,
     /// A symbolic link; the target is kept as it is and never followed by a copy.
@@ -151,13 +157,26 @@ pub struct CopyInRequest {
     pub verify: Verify,
     /// Keep owners and set-id bits; else the entries belong to the workload's user.
     pub archive: bool,
+    /// Take up an earlier copy to the same destination that was made with this set and broke off: a file
+    /// that arrived whole then, of the same size, mode and time (and the same SHA-256 with
+    /// [`Verify::Hash`]), is not sent again. If this copy breaks off, what arrived whole stays, hidden
+    /// beside the destination, until a copy to the same destination succeeds, with or without this.
+    /// Needs `copy.resume`.
+    pub resume: bool,
 }
 
 impl CopyInRequest {
     /// Copies `source` to `dest`.
     #[must_use]
     pub fn new(dest: impl Into<Vec<u8>>, source: CopySource) -> Self {
-        Self { dest: dest.into(), source, verify: Verify::Length, archive: false }
+        Self { dest: dest.into(), source, verify: Verify::Length, archive: false, resume: false }
+    }
+
+    /// Takes up a copy that broke off, and lets this one be taken up.
+    #[must_use]
+    pub fn with_resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
     }
 
     /// Sets how to check.
@@ -184,7 +203,49 @@ impl Requires for CopyInRequest {
         if self.verify == Verify::Hash {
             need.push(Capability::CopyHash);
         }
+        if self.resume {
+            need.push(Capability::CopyResume);
+        }
         need
+    }
+}
+
+/// A regular file that the receiver of a copy has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Had {
+    /// Its path, as [`Entry::path`].
+    pub path: Vec<u8>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time: seconds since 1970, and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Its SHA-256. With it, the contents are compared, too.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Had {
+    /// A file at this path of the copy.
+    #[must_use]
+    pub fn new(path: impl Into<Vec<u8>>, size: u64, mtime: (i64, u32)) -> Self {
+        Self { path: path.into(), size, mtime, sha256: None }
+    }
+
+    /// Sets the SHA-256.
+    #[must_use]
+    pub fn with_sha256(mut self, sha256: [u8; 32]) -> Self {
+        self.sha256 = Some(sha256);
+        self
+    }
+
+    /// Whether a regular file of the copy has the same size and time. Where either has no part below a
+    /// second, which some tools leave out, the seconds count.
+    #[must_use]
+    pub fn looks_like(&self, entry: &Entry) -> bool {
+        let (own, there) = (self.mtime, entry.mtime);
+        entry.kind == EntryKind::File { size: self.size }
+            && own.0 == there.0
+            && (own.1 == there.1 || own.1 == 0 || there.1 == 0)
     }
 }
 
@@ -197,13 +258,23 @@ pub struct CopyOutRequest {
     pub path: Vec<u8>,
     /// Follow a symbolic link at the path itself.
     pub follow: bool,
+    /// The files that the receiver has from an earlier copy. Those that are the same there come as
+    /// [`EntryKind::Same`], without contents. Needs `copy.resume`, also when it holds nothing.
+    pub have: Option<Vec<Had>>,
 }
 
 impl CopyOutRequest {
     /// Copies out what is at `path`.
     #[must_use]
     pub fn new(path: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), follow: false }
+        Self { path: path.into(), follow: false, have: None }
+    }
+
+    /// Leaves out the contents of these files where they are the same.
+    #[must_use]
+    pub fn with_have(mut self, have: Vec<Had>) -> Self {
+        self.have = Some(have);
+        self
     }
 
     /// Follows a symbolic link at the path itself.
@@ -216,7 +287,11 @@ impl CopyOutRequest {
 
 impl Requires for CopyOutRequest {
     fn requires(&self) -> Vec<Capability> {
-        vec![Capability::CopyOut]
+        let mut need = vec![Capability::CopyOut];
+        if self.have.is_some() {
+            need.push(Capability::CopyResume);
+        }
+        need
     }
 }
 
@@ -299,6 +374,8 @@ pub struct CopyReport {
     pub checked: CopyCheck,
     /// What the far end could not carry, in words, such as `owners`.
     pub not_kept: Vec<String>,
+    /// Files among them that an earlier copy had brought whole, and this one did not send.
+    pub resumed: u64,
 }
 
 impl CopyReport {

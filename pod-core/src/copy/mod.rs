@@ -18,7 +18,7 @@ pub mod tree;
 
 pub use check::{MAX_LINK, MAX_NAME, MAX_PATH, SOCKET, StreamCheck, check_path, show, split};
 pub use entry::{
-    Chunk, CopyCheck, CopyInRequest, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, FileStat, FileType,
+    Chunk, CopyCheck, CopyInRequest, CopyOutRequest, CopyReport, CopySource, Entry, EntryKind, FileStat, FileType, Had,
     Item, StatRequest, Verify,
 };
 pub use stream::{EntrySink, EntryStream};

@@ -52,6 +52,11 @@ pub struct CopyOptions {
     pub archive: bool,
     /// Follow a symbolic link at the source itself.
     pub follow: bool,
+    /// Take up an earlier copy that broke off ([`CopyInRequest::resume`]). [`download`] asks only for the
+    /// files that the destination lacks or has otherwise, by size and time, and by SHA-256 with
+    /// [`Verify::Hash`]; of a directory, name its contents (`/.`), so that a destination that is there by
+    /// now means the same place. [`download_tar`] refuses it.
+    pub resume: bool,
     /// For [`download`]: the most entries; `None` is no limit.
     pub max_entries: Option<u64>,
     /// For [`download`]: the most bytes, counting each file with its apparent size; `None` is no limit.
@@ -88,6 +93,13 @@ impl CopyOptions {
         self
     }
 
+    /// Takes up an earlier copy that broke off.
+    #[must_use]
+    pub fn with_resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
     /// Limits what [`download`] takes.
     #[must_use]
     pub fn with_limits(mut self, max_entries: Option<u64>, max_bytes: Option<u64>) -> Self {
@@ -114,7 +126,10 @@ impl CopyOptions {
             Some(_) => CopySource::Stream(self.watch(blocking(move || source.open()).await?)),
             None => source,
         };
-        Ok(CopyInRequest::new(dest, source).with_verify(self.verify).with_archive(self.archive))
+        Ok(CopyInRequest::new(dest, source)
+            .with_verify(self.verify)
+            .with_archive(self.archive)
+            .with_resume(self.resume))
     }
 }
 
@@ -151,7 +166,7 @@ fn local_source(local: PathBuf, follow: bool) -> Result<(PathBuf, Vec<u8>, FileT
 /// As [`target::resolve`], [`Connection::copy_out`] and [`write_tree`](super::tree::write_tree);
 /// `NotFound` when there is nothing at `source`; `Unsupported` on a system that is no Unix.
 pub async fn download(conn: &dyn Connection, source: &[u8], local: &Path, options: &CopyOptions) -> Result<CopyReport> {
-    let (request, stat) = remote_source(conn, source, options.follow).await?;
+    let (mut request, stat) = remote_source(conn, source, options.follow).await?;
     let dest = path_bytes(local);
     let path = local.to_owned();
     let there = blocking(move || {
@@ -160,8 +175,24 @@ pub async fn download(conn: &dyn Connection, source: &[u8], local: &Path, option
     })
     .await?;
     let dest = target::resolve(source, stat.kind, &dest, there.as_ref())?;
+    if options.resume {
+        let (at, hash) = (dest.clone(), options.verify == Verify::Hash);
+        request = request.with_have(blocking(move || local_files(&at, hash)).await?);
+    }
     let stream = options.watch(conn.copy_out(request).await?);
     write_local(dest, stat.kind, stream, options.clone()).await
+}
+
+/// The files that a copy to `dest` would write, as far as they are there.
+#[cfg(unix)]
+fn local_files(dest: &[u8], hash: bool) -> Result<Vec<super::Had>> {
+    use std::os::unix::ffi::OsStrExt;
+    super::tree::files_at(Path::new(std::ffi::OsStr::from_bytes(dest)), hash)
+}
+
+#[cfg(not(unix))]
+fn local_files(_: &[u8], _: bool) -> Result<Vec<super::Had>> {
+    Ok(Vec::new())
 }
 
 #[cfg(unix)]
@@ -192,6 +223,7 @@ async fn write_local(dest: Vec<u8>, kind: FileType, stream: EntryStream, options
         let write = WriteOptions::new()
             .with_verify(options.verify)
             .with_archive(options.archive)
+            .with_resume(options.resume)
             .with_limits(options.max_entries, options.max_bytes);
         write_tree(open.into(), &inside, stream, write)
             .map_err(|e| e.with_context("destination", path.display().to_string()))
@@ -261,13 +293,18 @@ pub async fn upload_tar(
 /// contents.
 ///
 /// # Errors
-/// As [`Connection::copy_out`] and [`tar::write`]; `NotFound` when there is nothing at `source`.
+/// As [`Connection::copy_out`] and [`tar::write`]; `NotFound` when there is nothing at `source`;
+/// `InvalidInput` with [`CopyOptions::resume`].
 pub async fn download_tar(
     conn: &dyn Connection,
     source: &[u8],
     writer: &mut (impl AsyncWrite + Send + Unpin),
     options: &CopyOptions,
 ) -> Result<CopyReport> {
+    if options.resume {
+        return Err(Error::invalid("a tar stream can't be taken up where it broke off")
+            .with_hint("copy to a directory to resume"));
+    }
     let (request, _) = remote_source(conn, source, options.follow).await?;
     let root = target::base_name(source)?.unwrap_or_default().to_vec();
     let stream = options.watch(conn.copy_out(request).await?);

@@ -2,7 +2,7 @@
 
 use super::fs::{Cred, Fs, FsError, FsResult, Ino, NodeKind, ROOT, SharedFs};
 use crate::copy::{
-    Chunk, CopyInRequest, CopyOutRequest, CopyReport, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET,
+    Chunk, CopyInRequest, CopyOutRequest, CopyReport, Entry, EntryKind, EntrySink, EntryStream, Had, Item, SOCKET,
     StreamCheck, Verify, show, split,
 };
 use crate::{Error, ErrorKind, Result};
@@ -45,6 +45,8 @@ struct Receiver {
     base: (Ino, Vec<u8>),
     archive: bool,
     verify: Verify,
+    /// A file that is there already, whole, is left as it is.
+    resume: bool,
     report: CopyReport,
     /// Times of directories, set when all within them is written.
     times: Vec<(Ino, (i64, u32))>,
@@ -70,6 +72,7 @@ pub(super) async fn copy_in(fs: SharedFs, request: CopyInRequest) -> Result<Copy
         base,
         archive: request.archive,
         verify: request.verify,
+        resume: request.resume,
         report: CopyReport { checked: request.verify, ..CopyReport::default() },
         times: Vec::new(),
         file: None,
@@ -181,6 +184,9 @@ impl Receiver {
                 self.file = Some(file);
                 return Ok(());
             }
+            EntryKind::Same { .. } => {
+                return Err(Refused::Other(Error::invalid("the copy says of a file that it is here already")));
+            }
             EntryKind::Symlink { target } => {
                 self.replace(&mut fs, there, dir, &name)?;
                 let ino = fs.make_symlink(ROOT_CRED, dir, &name, target)?;
@@ -228,6 +234,23 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether the file that came stands in its place already, as an earlier copy brought it.
+    fn stands(&self, fs: &mut Fs, file: &Incoming) -> FsResult<bool> {
+        let (dir, name) = self.place(fs, &file.entry.path)?;
+        let Some(there) = fs.child(dir, &name)? else { return Ok(false) };
+        let node = fs.node(there)?;
+        let mode = file.entry.mode & if self.archive { 0o7777 } else { 0o1777 };
+        let owned = !self.archive || (node.uid, node.gid) == (file.entry.uid, file.entry.gid);
+        let looks = matches!(node.kind, NodeKind::File(_))
+            && (node.size(), node.mtime, node.mode, owned) == (file.size, file.entry.mtime, mode, true);
+        if !looks || self.verify != Verify::Hash {
+            return Ok(looks);
+        }
+        let mut hash = file.hash.clone();
+        hash_zeros(&mut hash, file.size - file.at);
+        Ok(hash_locked(fs, there)? == hash.finalize().as_slice())
+    }
+
     fn chunk(&mut self, chunk: &Chunk) -> Result<()> {
         let Some(file) = &mut self.file else {
             return Err(Error::new(ErrorKind::Integrity, "a piece of a file came with no file before it"));
@@ -257,6 +280,16 @@ impl Receiver {
     /// Gives the file its name: what stood there before is replaced only now.
     fn finish_file(&mut self) -> Result<()> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
+        let stands = self.resume && {
+            let shared = self.fs.clone();
+            let mut fs = shared.lock();
+            self.stands(&mut fs, &file).map_err(|e| e.at("copy to the workload", &file.entry.path))?
+        };
+        if stands {
+            self.report.entries += 1;
+            self.report.resumed += 1;
+            return Ok(());
+        }
         let named = {
             let mut fs = self.fs.lock();
             let size = fs.node(file.ino).map(super::fs::Node::size);
@@ -302,11 +335,15 @@ fn differs(entry: &Entry, what: &str) -> Error {
 }
 
 fn hash_of(fs: &SharedFs, ino: Ino) -> FsResult<Vec<u8>> {
+    hash_locked(&fs.lock(), ino)
+}
+
+fn hash_locked(fs: &Fs, ino: Ino) -> FsResult<Vec<u8>> {
     let mut hash = Sha256::new();
     let mut buf = vec![0; CHUNK as usize];
     let mut at = 0;
     loop {
-        let n = fs.lock().read_at(ino, at, &mut buf)?;
+        let n = fs.read_at(ino, at, &mut buf)?;
         if n == 0 {
             return Ok(hash.finalize().to_vec());
         }
@@ -324,8 +361,9 @@ pub(super) fn copy_out(fs: SharedFs, request: &CopyOutRequest) -> Result<EntrySt
     let root = root.map_err(|e| e.at("copy from the workload", &request.path))?;
     let (sink, stream) = EntryStream::channel();
     let path = request.path.clone();
+    let have = request.have.iter().flatten().map(|h| (h.path.clone(), h.clone())).collect();
     tokio::spawn(async move {
-        match send_tree(&fs, root, &sink).await {
+        match send_tree(&fs, root, &have, &sink).await {
             Ok(true) => sink.finish().await,
             Ok(false) => {} // the receiver has gone
             Err(e) => {
@@ -338,7 +376,7 @@ pub(super) fn copy_out(fs: SharedFs, request: &CopyOutRequest) -> Result<EntrySt
 }
 
 /// Sends a tree, parents first; `false` when nobody listens any more.
-async fn send_tree(fs: &SharedFs, root: Ino, sink: &EntrySink) -> FsResult<bool> {
+async fn send_tree(fs: &SharedFs, root: Ino, have: &HashMap<Vec<u8>, Had>, sink: &EntrySink) -> FsResult<bool> {
     let mut names: HashMap<Ino, Vec<u8>> = HashMap::new();
     let mut todo = vec![(Vec::new(), root)];
     while let Some((path, ino)) = todo.pop() {
@@ -373,6 +411,13 @@ async fn send_tree(fs: &SharedFs, root: Ino, sink: &EntrySink) -> FsResult<bool>
             (entry, children)
         };
         todo.extend(children);
+        let mut entry = entry;
+        if let (Some(had), EntryKind::File { size }) = (have.get(&entry.path), &entry.kind)
+            && had.looks_like(&entry)
+            && had.sha256.is_none_or(|h| hash_of(fs, ino).is_ok_and(|there| there == h))
+        {
+            entry.kind = EntryKind::Same { size: *size };
+        }
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         if !sink.send(Ok(Item::Entry(entry))).await {
             return Ok(false);

@@ -10,6 +10,7 @@ find r -type f -exec stat -c '%s %n' {} + >l1 || exit 8
 fi
 sort l1 >l || exit 8
 if [ "$(cat l)" != "$(cat e)" ]; then
+keep=
 printf 'E differs\n'
 cat l
 exit 9
@@ -17,6 +18,7 @@ fi
 fi
 if [ "$kind$there" != dd ]; then
 if [ -L "$dest" ]; then rm -f -- "$dest" || exit 8; fi
+[ ! -d "$dest" ] || fail raced
 mode=
 if [ "$kind" = d ] && [ ! -w r ]; then mode=$(stat -c %a r) && chmod u+w r; fi
 mv -f -- r "$dest" || exit 8

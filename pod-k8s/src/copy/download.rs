@@ -1,7 +1,7 @@
 //! Copying out.
 
 use super::far::{Far, Running, complaints, escaped, no_shell};
-use super::{check_path, errors};
+use super::{check_path, errors, listed};
 use pod_core::copy::{CopyOutRequest, EntrySink, EntryStream, show, tar};
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
 use std::sync::Arc;
@@ -17,6 +17,9 @@ const NAME: u64 = 8 << 10;
 /// As [`Connection::copy_out`](pod_core::Connection::copy_out).
 pub(crate) async fn copy_out(far: Arc<dyn Far>, request: CopyOutRequest) -> Result<EntryStream> {
     check_path(&request.path)?;
+    if request.have.is_some() {
+        return listed::copy_out(far, request).await;
+    }
     let args = [escaped(&request.path), if request.follow { "f" } else { "-" }.to_owned()];
     let mut running = far.start(SCRIPT, &args, false).await.map_err(no_shell)?;
     let at = |e: Error| far.about(e.with_context("path", show(&request.path)));
@@ -24,7 +27,7 @@ pub(crate) async fn copy_out(far: Arc<dyn Far>, request: CopyOutRequest) -> Resu
     match line.strip_prefix("E ") {
         Some("notar") => {
             drop(running);
-            return super::plain::copy_out(far, request).await;
+            return listed::copy_out(far, request).await;
         }
         Some("none") => return Err(at(Error::new(ErrorKind::NotFound, "there is nothing at that path"))),
         Some(reason) => {

@@ -171,6 +171,6 @@ pub(crate) fn no_shell(error: Error) -> Error {
         return error;
     }
     Error::unsupported("the image has no `sh`, by which files are copied")
-        .with_hint("use an image with a POSIX shell and `tar` or `cat`")
+        .with_hint("use an image with a POSIX shell and `tar` or `cat`, or a helper: `pod cp --helper IMAGE`")
         .with_source(error)
 }

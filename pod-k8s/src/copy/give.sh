@@ -1,7 +1,7 @@
 LC_ALL=C
 export LC_ALL
 plain() { v=$(printf '%b.' "$1"); v=${v%.}; }
-plain "$1"; path=$v
+${place:-plain} "$1" "$2"; path=$v
 if [ "$2" = f ] && [ -L "$path" ] && [ ! -d "$path" ]; then
 path=$(readlink -f -- "$path" && echo .) || exit 8
 path=${path%??}

@@ -56,6 +56,14 @@ impl Manifest {
         }
     }
 
+    /// The SHA-256 of a file that is whole, where hashes are asked for.
+    pub(super) fn hash(&self, path: &[u8]) -> Option<&str> {
+        match self.files.get(path) {
+            Some(Expected::Hash(hash)) => Some(hash),
+            _ => None,
+        }
+    }
+
     /// Another name of a file.
     pub(super) fn link(&mut self, path: &[u8], target: &[u8]) {
         if let Some(expected) = self.files.get(target).cloned() {

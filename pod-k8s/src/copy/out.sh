@@ -2,7 +2,7 @@ LC_ALL=C
 export LC_ALL
 plain() { v=$(printf '%b.' "$1"); v=${v%.}; }
 fail() { printf 'E %s\n' "$1"; exit 9; }
-plain "$1"; path=$v
+${place:-plain} "$1" "$2"; path=$v
 if [ ! -e "$path" ] && [ ! -L "$path" ]; then
 ls -d -- "$path" >/dev/null && fail none || exit 8
 fi
@@ -19,7 +19,7 @@ fi
 if [ -d "$path" ] && { [ "$1" = f ] || [ ! -L "$path" ]; }; then
 cd -- "$path" || exit 8
 root=.
-[ "$(pwd -P)" != / ] || set -- "$@" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*'
+{ [ "$path" != "$within/" ] && [ "$(pwd -P)" != / ]; } || set -- "$@" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*'
 else
 dir=${path%/*}
 cd -- "${dir:-/}" || exit 8

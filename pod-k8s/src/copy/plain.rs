@@ -1,40 +1,33 @@
-//! Copying where the image has no `tar`, or the server can't tell the end of stdin: each file in an exec of
-//! its own, with as many bytes as it has.
+//! Copying in where the image has no `tar`, or the server can't tell the end of stdin: each file in an exec
+//! of its own, with as many bytes as it has.
 //!
-//! As with `tar`, a copy in goes beside its destination first and is moved when it is whole.
+//! As with `tar`, a copy goes beside its destination first and is moved when it is whole.
 
-use super::check_path;
 use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::kept::{self, Found, Kept};
 use super::manifest::Manifest;
-use super::upload::{self, CLEANING, First, Script};
-use bytes::Bytes;
-use pod_core::copy::{
-    Chunk, CopyOutRequest, CopyReport, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET, StreamCheck, Verify,
-    show,
-};
+use super::relay::{self, First, How};
+use super::upload::{self, CLEANING, Script};
+use pod_core::copy::{Chunk, CopyReport, Entry, EntryKind, EntryStream, Item, SOCKET, StreamCheck};
 use pod_core::{BoxWrite, Error, ErrorKind, ExitStatus, Result};
-use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 const STEP: &str = include_str!("step.sh");
-const LIST: &str = include_str!("list.sh");
-const GIVE: &str = include_str!("give.sh");
 const COMMIT: &str = concat!(
     "LC_ALL=C\nexport LC_ALL\n",
     "plain() { v=$(printf '%b.' \"$1\"); v=${v%.}; }\n",
     "fail() { printf 'E %s\\n' \"$1\"; exit 9; }\n",
-    "plain \"$1\"; dest=$v\nplain \"$2\"; s=$v\nkind=$3 there=$4 verify=$5\n",
-    "trap 'cd /; rm -rf -- \"$s\"' 0\ncd -- \"$s\" || exit 8\n",
+    "kind=$3 there=$4 verify=$5 n=.pod-keep-$7 keep=$8\nfollow=\n[ \"$kind\" = f ] || follow=f\n",
+    "${place:-plain} \"$1\" $follow; dest=$v\n${place:-plain} \"$6\" f; up=$v\n",
+    "${place:-plain} \"$2\" f; s=$v\nk=${s%/*}/$n\n",
+    include_str!("kept.sh"),
+    "trap leave 0\ncd -- \"$s\" || exit 8\n",
     include_str!("commit.sh")
 );
 
 /// How long the arguments of one exec get.
-const ARGUMENTS: usize = 12 << 10;
-/// The most of a list that is taken: some million entries.
-const LISTED: u64 = 512 << 20;
-/// The largest piece passed on.
-const PIECE: usize = 256 << 10;
+pub(super) const ARGUMENTS: usize = 12 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A copy under way beside its destination.
@@ -43,11 +36,13 @@ pub(super) struct Plain {
     dest: Vec<u8>,
     /// The directory beside the destination, in a script's words.
     staging: String,
-    kind: &'static str,
+    /// Where it stays when the copy breaks off, if it does.
+    keep: Option<String>,
+    is_dir: bool,
     there: String,
-    verify: Verify,
-    archive: bool,
+    how: How,
     superuser: bool,
+    kept: Option<Kept>,
     ops: Vec<[String; 3]>,
     done: bool,
 }
@@ -58,10 +53,10 @@ impl Drop for Plain {
             return;
         }
         // Given up on the way: what was brought goes.
-        let (far, staging) = (self.far.clone(), self.staging.clone());
+        let (far, staging, keep) = (self.far.clone(), self.staging.clone(), self.keep.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(e) = discard(&*far, &staging).await {
+                if let Err(e) = discard(&*far, &staging, keep.as_deref()).await {
                     tracing::warn!(target: "pod", error = %e, staging, "a broken copy's directory is left in the pod");
                 }
             });
@@ -69,8 +64,9 @@ impl Drop for Plain {
     }
 }
 
-async fn discard(far: &dyn Far, staging: &str) -> Result<()> {
-    let args = ["/", "x", staging, ""].map(str::to_owned);
+/// Takes away what was brought, or leaves it to a copy that takes it up.
+async fn discard(far: &dyn Far, staging: &str, keep: Option<&str>) -> Result<()> {
+    let args = ["/", if keep.is_some() { "y" } else { "x" }, staging, keep.unwrap_or_default()].map(str::to_owned);
     let running = far.start(STEP, &args, false).await?;
     let Running { stderr, end, stdout, .. } = running;
     drop(stdout);
@@ -83,16 +79,11 @@ async fn discard(far: &dyn Far, staging: &str) -> Result<()> {
 
 impl Plain {
     /// Makes the directory beside the destination.
-    pub(super) async fn begin(
-        far: Arc<dyn Far>,
-        dest: &[u8],
-        first: &First,
-        verify: Verify,
-        archive: bool,
-    ) -> Result<Self> {
+    pub(super) async fn begin(far: Arc<dyn Far>, dest: &[u8], first: &First, how: How) -> Result<Self> {
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let script = Script { dest, is_dir: first.is_dir, verify, archive, how: "plain", token: &token };
-        let mut running = far.start(upload::BEGIN, &script.args(), false).await.map_err(no_shell)?;
+        let script = Script { dest, is_dir: first.is_dir, how, by: "plain", token: &token };
+        let begin = upload::BEGIN[usize::from(how.resume)];
+        let mut running = far.start(begin, &script.args(), false).await.map_err(no_shell)?;
         let line = running.line().await?.map(|l| String::from_utf8_lossy(&l).into_owned()).unwrap_or_default();
         let words: Vec<&str> = line.split(' ').collect();
         let ["P", there, uid] = words.as_slice() else {
@@ -100,25 +91,42 @@ impl Plain {
         };
         let into = first.is_dir && *there == "d";
         let beside = if into { dest } else { upload::parent(dest) };
-        let staging = escaped(&[beside, b"/.pod-", token.as_bytes()].concat());
-        Ok(Self {
+        let kept_as = [beside, b"/.pod-keep-", kept::id(dest, first.is_dir).as_bytes()].concat();
+        let staging = match how.resume {
+            true => escaped(&[kept_as.as_slice(), b"-", token.as_bytes()].concat()),
+            false => escaped(&[beside, b"/.pod-", token.as_bytes()].concat()),
+        };
+        let (there, superuser) = ((*there).to_owned(), *uid == "0");
+        let mut plain = Self {
             dest: dest.to_vec(),
             staging,
-            kind: if first.is_dir { "d" } else { "f" },
-            there: (*there).to_owned(),
-            verify,
-            archive,
-            superuser: *uid == "0",
+            keep: how.resume.then(|| escaped(&kept_as)),
+            is_dir: first.is_dir,
+            there,
+            how,
+            superuser,
+            kept: None,
             ops: Vec::new(),
             done: false,
             far,
-        })
+        };
+        if how.resume {
+            match Kept::read(&mut running).await {
+                Ok(kept) => plain.kept = Some(kept),
+                // What it complains of tells more.
+                Err(e) => {
+                    let finished = upload::finish(running).await;
+                    return Err(finished.error(&*plain.far, dest, None).unwrap_or(e));
+                }
+            }
+        }
+        Ok(plain)
     }
 
     /// Takes away what was brought, so that nothing of it is left when the caller hears of the failure.
     async fn give_up(&mut self) {
-        if !self.done && matches!(tokio::time::timeout(CLEANING, discard(&*self.far, &self.staging)).await, Ok(Ok(())))
-        {
+        let discard = discard(&*self.far, &self.staging, self.keep.as_deref());
+        if !self.done && matches!(tokio::time::timeout(CLEANING, discard).await, Ok(Ok(()))) {
             self.done = true;
         }
     }
@@ -129,11 +137,11 @@ impl Plain {
 
     /// What shall be set on an entry when it is there. The directories' own come last.
     fn attributes(&mut self, entry: &Entry, report: &mut CopyReport) {
-        let keep = self.archive && self.superuser;
-        if self.archive && !self.superuser {
+        let keep = self.how.archive && self.superuser;
+        if self.how.archive && !self.superuser {
             lacks(report, "owners");
         }
-        let path = upload::below(&entry.path);
+        let path = relay::below(&entry.path);
         if keep {
             self.op("o", &path, format!("{}:{}", entry.uid, entry.gid).as_bytes());
         }
@@ -193,9 +201,42 @@ impl Plain {
         Ok(File { running, stdin, size, at: 0 })
     }
 
+    /// Begins a file, unless the far end has it.
+    async fn body(&mut self, path: &[u8], entry: &Entry, size: u64, report: &mut CopyReport) -> Result<Body> {
+        let owners = self.how.archive && self.superuser;
+        let mut as_set = entry.clone();
+        as_set.path = path.to_vec();
+        as_set.mtime.1 = 0;
+        as_set.mode &= if owners { 0o7777 } else { 0o1777 };
+        let found = self.kept.as_ref().and_then(|kept| kept.find(&as_set, owners)).cloned();
+        let Some(found) = found else { return Ok(Body::Sent(self.file(path, size).await?)) };
+        if entry.mtime.1 != 0 {
+            lacks(report, "times below a second");
+        }
+        if let Some(hash) = found.waits_for().map(str::to_owned) {
+            return Ok(Body::Held { found, hash, chunks: Vec::new() });
+        }
+        self.take(path, &found, report);
+        Ok(Body::Left)
+    }
+
+    /// Moves what the far end has into its place.
+    fn take(&mut self, path: &[u8], found: &Found, report: &mut CopyReport) {
+        self.op("v", &found.from, path);
+        report.resumed += 1;
+    }
+
     async fn commit(&mut self) -> Result<()> {
-        let verify = upload::verify_word(self.verify);
-        let args = [escaped(&self.dest), self.staging.clone(), self.kind.into(), self.there.clone(), verify.into()];
+        let args = [
+            escaped(&self.dest),
+            self.staging.clone(),
+            if self.is_dir { "d" } else { "f" }.to_owned(),
+            self.there.clone(),
+            upload::verify_word(self.how.verify).to_owned(),
+            escaped(upload::parent(&self.dest)),
+            kept::id(&self.dest, self.is_dir),
+            upload::keep_word(self.how.resume).to_owned(),
+        ];
         let running = self.far.start(COMMIT, &args, false).await.map_err(no_shell)?;
         let finished = upload::finish(running).await;
         // Its script cleans up, whatever happens.
@@ -263,7 +304,7 @@ pub(super) async fn copy_in(mut plain: Plain, source: EntryStream, first: First)
     let brought = bring(&mut plain, source, first, &mut open).await;
     if brought.is_err() {
         // Not while something still writes into it.
-        if let Some(Open { file, .. }) = open {
+        if let Some(Open { body: Body::Sent(file), .. }) = open {
             file.abandon().await;
         }
         plain.give_up().await;
@@ -274,8 +315,22 @@ pub(super) async fn copy_in(mut plain: Plain, source: EntryStream, first: First)
 /// The file under way.
 struct Open {
     entry: Entry,
-    file: File,
+    size: u64,
     came: u64,
+    body: Body,
+}
+
+/// What becomes of a file's contents.
+enum Body {
+    Sent(File),
+    /// The far end has them.
+    Left,
+    /// The far end has them if the hash is this one; they wait until that is known.
+    Held {
+        found: Found,
+        hash: String,
+        chunks: Vec<Chunk>,
+    },
 }
 
 async fn bring(
@@ -284,8 +339,8 @@ async fn bring(
     first: First,
     open: &mut Option<Open>,
 ) -> Result<CopyReport> {
-    let mut report = CopyReport::checked_by(plain.verify);
-    let mut manifest = Manifest::new(plain.verify);
+    let mut report = CopyReport::checked_by(plain.how.verify);
+    let mut manifest = Manifest::new(plain.how.verify);
     let mut check = StreamCheck::new(None, None);
     let mut dirs: Vec<Entry> = Vec::new();
     let mut next = first.item;
@@ -297,7 +352,7 @@ async fn bring(
             Item::Entry(entry) => {
                 close(plain, open, &mut report, &mut manifest).await?;
                 check.entry(&entry)?;
-                let path = upload::below(&entry.path);
+                let path = relay::below(&entry.path);
                 match &entry.kind {
                     EntryKind::Special(SOCKET) => {
                         lacks(&mut report, "sockets");
@@ -305,10 +360,11 @@ async fn bring(
                         continue;
                     }
                     EntryKind::File { size } => {
-                        manifest.file(&path, *size);
+                        let size = *size;
+                        manifest.file(&path, size);
                         plain.flush(&mut report, false).await?;
-                        let file = plain.file(&path, *size).await?;
-                        *open = Some(Open { entry, file, came: 0 });
+                        let body = plain.body(&path, &entry, size, &mut report).await?;
+                        *open = Some(Open { entry, size, came: 0, body });
                     }
                     EntryKind::Dir => {
                         plain.op("d", &path, b"");
@@ -320,7 +376,7 @@ async fn bring(
                         plain.attributes(&entry, &mut report);
                     }
                     EntryKind::Hardlink { target } => {
-                        let target = upload::below(target);
+                        let target = relay::below(target);
                         manifest.link(&path, &target);
                         plain.op("h", &path, &target);
                     }
@@ -330,18 +386,28 @@ async fn bring(
                 plain.flush(&mut report, false).await?;
             }
             Item::Chunk(chunk) => {
-                let Some(Open { file, came, .. }) = open.as_mut() else {
+                let Some(Open { size, came, body, .. }) = open.as_mut() else {
                     return Err(Error::new(ErrorKind::Integrity, "contents came for something that is no file"));
                 };
-                if !file.put(&chunk).await? {
-                    if let Some(Open { file, .. }) = open.take() {
-                        plain.stepped(file.running, &mut report).await?;
-                    }
-                    return Err(Error::new(ErrorKind::Integrity, "the pod took less than was sent"));
+                if chunk.offset.checked_add(chunk.data.len() as u64).is_none_or(|end| end > *size) {
+                    return Err(Error::new(ErrorKind::Integrity, "the contents don't fit the size given")
+                        .with_context("offset", chunk.offset.to_string()));
                 }
                 manifest.data(&chunk);
                 *came += chunk.data.len() as u64;
                 report.bytes += chunk.data.len() as u64;
+                match body {
+                    Body::Sent(file) => {
+                        if !file.put(&chunk).await? {
+                            if let Some(Open { body: Body::Sent(file), .. }) = open.take() {
+                                plain.stepped(file.running, &mut report).await?;
+                            }
+                            return Err(Error::new(ErrorKind::Integrity, "the pod took less than was sent"));
+                        }
+                    }
+                    Body::Left => {}
+                    Body::Held { chunks, .. } => chunks.push(chunk),
+                }
             }
             _ => return Err(Error::unexpected("the copy holds an item of an unknown kind")),
         }
@@ -366,11 +432,36 @@ async fn close(
     report: &mut CopyReport,
     manifest: &mut Manifest,
 ) -> Result<()> {
-    let Some(Open { entry, file, came }) = open.take() else { return Ok(()) };
-    if came < file.size {
+    let Some(Open { entry, size, came, body }) = open.take() else { return Ok(()) };
+    manifest.settle();
+    let path = relay::below(&entry.path);
+    let file = match body {
+        Body::Left => return Ok(()),
+        Body::Sent(file) => file,
+        Body::Held { found, hash, .. } if manifest.hash(&path) == Some(hash.as_str()) => {
+            plain.take(&path, &found, report);
+            return Ok(());
+        }
+        Body::Held { chunks, .. } => {
+            let file = plain.file(&path, size).await?;
+            let body = Body::Sent(file);
+            *open = Some(Open { entry: entry.clone(), size, came, body });
+            for chunk in &chunks {
+                if let Some(Open { body: Body::Sent(file), .. }) = open
+                    && !file.put(chunk).await?
+                {
+                    break;
+                }
+            }
+            match open.take() {
+                Some(Open { body: Body::Sent(file), .. }) => file,
+                _ => return Err(Error::unexpected("the file under way was lost")),
+            }
+        }
+    };
+    if came < size {
         lacks(report, "holes");
     }
-    manifest.settle();
     finish_file(plain, file, report).await?;
     plain.attributes(&entry, report);
     Ok(())
@@ -387,185 +478,4 @@ async fn finish_file(plain: &Plain, mut file: File, report: &mut CopyReport) -> 
     let done = plain.stepped(running, report).await;
     drop(held);
     done
-}
-
-/// An entry of a list, with what is needed to tell hard links.
-struct Listed {
-    entry: Entry,
-    links: u64,
-    id: String,
-}
-
-/// Reads the list's next entry; `None` at its end.
-async fn listed(running: &mut Running, root: &mut Option<Vec<u8>>) -> Result<Option<Listed>> {
-    let bad = || Error::new(ErrorKind::Integrity, "the pod's list of files is not understood");
-    let Some(line) = running.line().await? else { return Ok(None) };
-    let mut fields = [Vec::new(), Vec::new()];
-    for field in &mut fields {
-        let read = (&mut running.stdout).take(LISTED).read_until(0, field).await;
-        read.map_err(|e| Error::io("can't read what the pod says", e))?;
-        if field.pop() != Some(0) {
-            return Err(bad());
-        }
-    }
-    let [name, mut target] = fields;
-    let text = String::from_utf8_lossy(&line).into_owned();
-    let words: Vec<&str> = text.split(' ').collect();
-    let [mode, size, mtime, uid, gid, links, id] = words.as_slice() else { return Err(bad()) };
-    let number = |t: &str| t.parse::<u64>().map_err(|_| bad());
-    let mode = u32::from_str_radix(mode, 16).map_err(|_| bad())?;
-    let kind = match mode & 0o170_000 {
-        0o100_000 => EntryKind::File { size: number(size)? },
-        0o040_000 => EntryKind::Dir,
-        0o120_000 => {
-            if target.pop() != Some(b'\n') {
-                return Err(bad());
-            }
-            EntryKind::Symlink { target }
-        }
-        0o140_000 => EntryKind::Special(SOCKET),
-        0o010_000 => EntryKind::Special("FIFO"),
-        0o020_000 => EntryKind::Special("character device"),
-        _ => EntryKind::Special("block device"),
-    };
-    // The first is what was asked for; all others lie below it.
-    let path = match root {
-        None => {
-            *root = Some(name);
-            Vec::new()
-        }
-        Some(root) => match name.strip_prefix(root.as_slice()) {
-            Some([b'/', below @ ..]) => below.to_vec(),
-            _ => return Err(bad()),
-        },
-    };
-    let owner = |t: &str| t.parse::<u32>().map_err(|_| bad());
-    let entry = Entry::new(path, kind)
-        .with_mode(mode & 0o7777)
-        .with_mtime(mtime.parse().map_err(|_| bad())?, 0)
-        .with_owner(owner(uid)?, owner(gid)?);
-    Ok(Some(Listed { entry, links: number(links)?, id: (*id).to_owned() }))
-}
-
-/// Streams a file or tree out, by a list and then files.
-///
-/// # Errors
-/// As [`Connection::copy_out`](pod_core::Connection::copy_out).
-pub(super) async fn copy_out(far: Arc<dyn Far>, request: CopyOutRequest) -> Result<EntryStream> {
-    check_path(&request.path)?;
-    let follow = if request.follow { "f" } else { "-" };
-    let args = [escaped(&request.path), follow.to_owned()];
-    let mut running = far.start(LIST, &args, false).await.map_err(no_shell)?;
-    match running.line().await? {
-        Some(line) if line == b"T" => {}
-        Some(_) => {
-            return Err(far.about(
-                Error::unsupported("the image has neither `tar` nor `find` and `stat` to copy by")
-                    .with_context("path", show(&request.path)),
-            ));
-        }
-        None => {
-            let error = running.failure("copy this path out", &request.path).await;
-            return Err(far.about(no_shell(error)));
-        }
-    }
-    let (mut all, mut root) = (Vec::new(), None);
-    while let Some(found) = listed(&mut running, &mut root).await? {
-        all.push(found);
-    }
-    let Running { stderr, end, .. } = running;
-    let (said, status) = tokio::join!(complaints(stderr), end);
-    match status? {
-        ExitStatus::Exited(0) => {}
-        status => return Err(far.about(super::errors::of_tools("copy this path out", &request.path, status, &said))),
-    }
-    let (sink, stream) = EntryStream::channel();
-    tokio::spawn(async move {
-        let given = tokio::select! {
-            given = give(&*far, &request, all, &sink) => given,
-            () = sink.closed() => return,
-        };
-        match given {
-            Ok(()) => sink.finish().await,
-            Err(e) => {
-                sink.send(Err(e)).await;
-            }
-        }
-    });
-    Ok(stream)
-}
-
-/// Passes on all that was listed, several files in one exec.
-async fn give(far: &dyn Far, request: &CopyOutRequest, all: Vec<Listed>, sink: &EntrySink) -> Result<()> {
-    let mut first: HashMap<String, Vec<u8>> = HashMap::new();
-    let mut batch: Vec<Entry> = Vec::new();
-    let mut length = 0;
-    for Listed { mut entry, links, id } in all {
-        if links > 1 && matches!(entry.kind, EntryKind::File { .. }) {
-            match first.get(&id) {
-                Some(target) => entry.kind = EntryKind::Hardlink { target: target.clone() },
-                None => {
-                    first.insert(id, entry.path.clone());
-                }
-            }
-        }
-        length += entry.path.len() * 4 + 30;
-        batch.push(entry);
-        if length > ARGUMENTS {
-            give_batch(far, request, std::mem::take(&mut batch), sink).await?;
-            length = 0;
-        }
-    }
-    give_batch(far, request, batch, sink).await
-}
-
-async fn give_batch(far: &dyn Far, request: &CopyOutRequest, batch: Vec<Entry>, sink: &EntrySink) -> Result<()> {
-    let mut args = vec![escaped(&request.path), if request.follow { "f" } else { "-" }.to_owned()];
-    for entry in &batch {
-        if let EntryKind::File { size: size @ 1.. } = entry.kind {
-            let path = if entry.path.is_empty() { b"." } else { entry.path.as_slice() };
-            // Names that begin with `-` are read by redirection, which takes none for an option.
-            args.extend([escaped(path), size.to_string()]);
-        }
-    }
-    let running = if args.len() > 2 { Some(far.start(GIVE, &args, false).await.map_err(no_shell)?) } else { None };
-    let Some(Running { mut stdout, stderr, end, .. }) = running else {
-        for entry in batch {
-            let _ = sink.send(Ok(Item::Entry(entry))).await;
-        }
-        return Ok(());
-    };
-    let pass = async move {
-        for entry in batch {
-            let (size, path) = match entry.kind {
-                EntryKind::File { size } => (size, entry.path.clone()),
-                _ => (0, Vec::new()),
-            };
-            let _ = sink.send(Ok(Item::Entry(entry))).await;
-            let mut at = 0;
-            while at < size {
-                let now = usize::try_from(size - at).map_or(PIECE, |n| n.min(PIECE));
-                let mut data = vec![0; now];
-                let read = stdout.read(&mut data).await.map_err(|e| Error::io("can't read from the pod", e))?;
-                if read == 0 {
-                    return Err(Error::new(ErrorKind::Integrity, "a file became shorter while it was copied")
-                        .with_context("entry", show(&path)));
-                }
-                data.truncate(read);
-                let chunk = Chunk { offset: at, data: Bytes::from(data) };
-                let _ = sink.send(Ok(Item::Chunk(chunk))).await;
-                at += read as u64;
-            }
-        }
-        Ok(())
-    };
-    let ended = async {
-        let (said, status) = tokio::join!(complaints(stderr), end);
-        match status? {
-            ExitStatus::Exited(0) => Ok(()),
-            status => Err(far.about(super::errors::of_tools("copy this path out", &request.path, status, &said))),
-        }
-    };
-    let (passed, ended) = tokio::join!(pass, ended);
-    ended.and(passed)
 }

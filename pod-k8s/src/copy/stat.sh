@@ -1,7 +1,7 @@
 LC_ALL=C
 export LC_ALL
 plain() { v=$(printf '%b.' "$1"); v=${v%.}; }
-plain "$1"; path=$v
+${place:-plain} "$1" "$2"; path=$v
 l=
 [ "$2" != f ] || l=-L
 if command -v stat >/dev/null; then

@@ -1,7 +1,7 @@
 LC_ALL=C
 export LC_ALL
 plain() { v=$(printf '%b.' "$1"); v=${v%.}; }
-plain "$1"
+${place:-plain} "$1" f
 cd -- "$v" || exit 8
 shift
 umask 022
@@ -17,11 +17,19 @@ if command -v head >/dev/null; then head -c "$t" >"$p"; else cat >"$p"; fi || ex
 ;;
 l) rm -f -- "$p" && ln -s -- "$t" "$p" || exit 8 ;;
 h) rm -f -- "$p" && ln -- "$t" "$p" || exit 8 ;;
+v) mv -f -- "$p" "$t" || exit 8 ;;
 m) chmod "$t" "$p" || exit 8 ;;
 o) chown -h "$t" "$p" || exit 8 ;;
 t) touch -d "@$t" "$p" || printf 'N times\n' ;;
+y)
+cd / || exit 8
+${place:-plain} "$2" f; p=$v
+${place:-plain} "$3" f; t=$v
+[ ! -e "$t" ] && mv -- "$p" "$t" || rm -rf -- "$p" || exit 8
+;;
 x)
 cd / || exit 8
+${place:-plain} "$2" f; p=$v
 rm -rf -- "$p" 2>/dev/null || { sleep 1; rm -rf -- "$p"; } || exit 8
 ;;
 esac

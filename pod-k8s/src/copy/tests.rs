@@ -20,7 +20,7 @@ use tokio::io::BufReader;
 
 /// Runs scripts on this machine.
 #[derive(Debug, Clone)]
-struct Here {
+pub(super) struct Here {
     name: &'static str,
     shell: Vec<String>,
     path: String,
@@ -69,12 +69,12 @@ fn busybox(dir: &Path, without: &[&str]) -> Here {
     Here { name: "busybox", shell, path: dir.display().to_string(), half_close: true }
 }
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
-    machines: Vec<Here>,
+    pub(super) machines: Vec<Here>,
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let tools = dir.path().join("tools");
     std::fs::create_dir(&tools).expect("a directory");
@@ -88,19 +88,25 @@ fn world() -> World {
     World { dir, machines }
 }
 
+impl Here {
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 impl World {
-    fn fresh(&self, name: &str) -> PathBuf {
+    pub(super) fn fresh(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(&path).expect("a directory");
         path
     }
 }
 
-fn dir(path: &[u8]) -> (Entry, Bytes) {
+pub(super) fn dir(path: &[u8]) -> (Entry, Bytes) {
     (Entry::new(path, EntryKind::Dir), Bytes::new())
 }
 
-fn file(path: impl Into<Vec<u8>>, content: impl Into<Bytes>) -> (Entry, Bytes) {
+pub(super) fn file(path: impl Into<Vec<u8>>, content: impl Into<Bytes>) -> (Entry, Bytes) {
     let content = content.into();
     (Entry::new(path, EntryKind::File { size: content.len() as u64 }), content)
 }
@@ -110,9 +116,9 @@ async fn put(far: &Here, dest: &Path, entries: Vec<(Entry, Bytes)>, verify: Veri
     copy_in(Arc::new(far.clone()), CopyInRequest::new(dest, CopySource::Memory(entries)).with_verify(verify)).await
 }
 
-type Got = BTreeMap<Vec<u8>, (Entry, Vec<u8>)>;
+pub(super) type Got = BTreeMap<Vec<u8>, (Entry, Vec<u8>)>;
 
-async fn drain(mut stream: EntryStream) -> Result<Got> {
+pub(super) async fn drain(mut stream: EntryStream) -> Result<Got> {
     let mut all: Vec<(Entry, Vec<u8>)> = Vec::new();
     while let Some(item) = stream.next().await? {
         match item {

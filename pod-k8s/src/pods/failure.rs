@@ -129,7 +129,7 @@ fn image_error(reason: &str, message: &str) -> Failure {
 }
 
 /// What a container waits for, when waiting won't help.
-fn waiting(state: &ContainerState) -> Option<Failure> {
+pub(crate) fn waiting(state: &ContainerState) -> Option<Failure> {
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
     let message = waiting.message.as_deref().unwrap_or_default();

@@ -9,6 +9,7 @@ mod starts;
 mod state;
 
 pub(crate) use create::create;
+pub(crate) use failure::waiting;
 pub(crate) use names::pod_name;
 pub(crate) use remove::{remove, take_back};
 pub(crate) use spec::{Marks, build, is_shown, mark};

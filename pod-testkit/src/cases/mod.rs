@@ -2,6 +2,7 @@
 
 mod addresses;
 mod copy_files;
+mod copy_resume;
 mod copy_safety;
 mod copy_trees;
 mod cross;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         forward::CASES,
         copy_files::CASES,
         copy_trees::CASES,
+        copy_resume::CASES,
         copy_safety::CASES,
         network::CASES,
         addresses::CASES,

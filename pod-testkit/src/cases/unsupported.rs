@@ -63,6 +63,7 @@ asks! {
     CopyOut "copy.out" [Create] copy_out;
     CopyOwners "copy.owners" [Create, CopyIn] copy_in(|r| r.with_archive(true));
     CopyHash "copy.hash" [Create, CopyIn] copy_in(|r| r.with_verify(Verify::Hash));
+    CopyResume "copy.resume" [Create, CopyIn] copy_in(|r| r.with_resume(true));
     Networks "network.networks" [] networks;
     VlanAccess "network.vlan_access" [Networks] network(|n| Ok(n.with_vlan(vlan(101)?)));
     Uplink "network.uplink" [Networks, VlanAccess] network(|n| Ok(n.with_vlan(vlan(101)?).with_uplink("uplink0".parse()?)));

@@ -109,6 +109,7 @@ impl Connection for FaultyConnection {
         match self.fault {
             Fault::AlwaysArchive => request.archive = true,
             Fault::NeverArchive => request.archive = false,
+            Fault::ResumeIgnored => request.resume = false,
             Fault::NeverVerified => request.verify = Verify::None,
             Fault::Unchecked if request.dest.first() != Some(&b'/') => {
                 request.dest = [b"/tmp/", request.dest.as_slice()].concat();
@@ -157,6 +158,7 @@ impl Connection for FaultyConnection {
         match self.fault {
             Fault::AlwaysFollow => request.follow = true,
             Fault::NeverFollow => request.follow = false,
+            Fault::ResumeIgnored => request.have = None,
             Fault::Unchecked if request.path.first() != Some(&b'/') => request.path = b"/etc/passwd".to_vec(),
             Fault::LinksRefused => self.without_links(&request.path).await?,
             _ => {}

@@ -338,6 +338,12 @@ faults! {
     AlwaysFollow breaks ["copy::a_link_is_kept", "copy::a_link_is_followed_on_request"];
     /// A copy out never follows a link.
     NeverFollow breaks ["copy::a_link_is_followed_on_request"];
+    /// A copy is never taken up.
+    ResumeIgnored breaks [
+        "copy::a_resumed_upload_sends_the_rest",
+        "copy::a_resumed_upload_compares_hashes",
+        "copy::a_resumed_download_asks_for_the_rest",
+    ];
     /// A copy is not checked.
     NeverVerified breaks ["copy::a_copy_can_be_checked_by_hash"];
     /// The report of a copy is empty.

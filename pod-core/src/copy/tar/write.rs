@@ -137,6 +137,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             EntryKind::Hardlink { .. } => b'1',
             EntryKind::Symlink { .. } => b'2',
             EntryKind::Dir => b'5',
+            EntryKind::Same { .. } => {
+                return Err(Error::invalid("a tar stream can't say of a file that the receiver has it"));
+            }
             EntryKind::Special(what) => {
                 // Only sockets pass the check.
                 debug_assert_eq!(*what, SOCKET);

@@ -12,9 +12,11 @@
 //! **What the extractor takes**: see [`write_tree`].
 
 mod file;
+mod have;
 mod read;
 mod write;
 
+pub(super) use have::files_at;
 pub(super) use read::read_local;
 pub use read::read_tree;
 pub use write::{WriteOptions, write_tree};

@@ -30,6 +30,8 @@ pub struct WriteOptions {
     pub max_bytes: Option<u64>,
     /// The most entries.
     pub max_entries: Option<u64>,
+    /// Take [`EntryKind::Same`] for the file that is there; else it is refused.
+    pub resume: bool,
 }
 
 impl WriteOptions {
@@ -57,6 +59,13 @@ impl WriteOptions {
     #[must_use]
     pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
         self.owner = Some((uid, gid));
+        self
+    }
+
+    /// Takes [`EntryKind::Same`] for the file that is there.
+    #[must_use]
+    pub fn with_resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
         self
     }
 
@@ -340,6 +349,10 @@ impl Writer {
                 self.open = Some((entry, file));
                 return Ok(());
             }
+            EntryKind::Same { size } => {
+                self.keep(parent, name, &entry, *size)?;
+                self.report.resumed += 1;
+            }
             EntryKind::Symlink { target } => {
                 let made = place(parent, name, |at| rustix::fs::symlinkat(target.as_slice(), &**parent, at));
                 made.map_err(|e| e.unwrap_or_else(|| self.what_is(parent, name)))?;
@@ -359,6 +372,40 @@ impl Writer {
             EntryKind::Special(what) => return Err(Error::unexpected(format!("a {what} passed the checks"))),
         }
         self.report.entries += 1;
+        Ok(())
+    }
+
+    /// Takes the regular file that is there for the entry, and gives it the entry's attributes.
+    fn keep(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry, size: u64) -> Result<()> {
+        if !self.options.resume {
+            return Err(Error::invalid("the far end leaves out a file that it was not told of"));
+        }
+        let changed = || {
+            Error::new(ErrorKind::Conflict, "a file that was there when the copy began has changed or gone")
+                .with_hint("copy again when nothing else writes there")
+        };
+        // A FIFO put in its place must not hold it up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, name, flags, mode_bits(0)).map_err(|e| match e {
+            Errno::NOENT | Errno::LOOP => changed(),
+            e => doing("open this file", e),
+        })?;
+        let meta = Meta::of(&rustix::fs::fstat(&fd).map_err(|e| doing("look at this file", e))?);
+        if meta.kind != Kind::File || meta.size != size || meta.mtime.0 != entry.mtime.0 {
+            return Err(changed());
+        }
+        let Attributes { mut mode, owner, .. } = self.attributes(entry, true);
+        if let Some(owner) = owner
+            && !chown(fd.as_fd(), owner).map_err(|e| doing("set the owner of this file", e))?
+        {
+            self.note("owners");
+            mode = mode.map(|m| m & 0o1777);
+        }
+        if let Some(mode) = mode
+            && (mode != meta.mode || owner.is_some())
+        {
+            rustix::fs::fchmod(&fd, mode_bits(mode)).map_err(|e| doing("set the mode of this file", e))?;
+        }
         Ok(())
     }
 
