@@ -22,8 +22,8 @@ const BURST: usize = 16;
 impl HostNet {
     /// Asks from inside a workload whether addresses answer (ICMP echo); the outcomes come in the order
     /// of the targets. All are asked at once, each several times; it ends early when all have
-    /// answered. Needs nothing in the workload, and leaves nothing there. A trunk's interface stands for
-    /// its sub-interface of the network's own VLAN.
+    /// answered. Needs nothing in the workload, and leaves nothing there. What a trunk's own interface
+    /// sends has no tag; its VLANs are asked by its sub-interfaces.
     ///
     /// # Errors
     /// `WrongState` when the sandbox has no namespace.
@@ -51,7 +51,6 @@ impl Inner {
         }
         let netns = sandbox.open()?;
         let records = self.store.attachments_of(&sandbox.workload)?;
-        let targets = &by_carrier(&records, targets)?;
         let (sockets, mut asked) = open_sockets(&netns, targets)?;
         let held = or_go_on(self.make_room(&records, &netns, targets)).unwrap_or_default();
         let result = ask_all(&sockets, &mut asked, &held, timeout);
@@ -96,18 +95,6 @@ impl Inner {
         held.insert(0, here.hold(&entries)?);
         Ok(held)
     }
-}
-
-/// The targets, those by a trunk's interface moved to the one that carries its addresses.
-fn by_carrier(records: &[AttachmentRecord], targets: &[ProbeTarget]) -> Result<Vec<ProbeTarget>> {
-    let mut moved = targets.to_vec();
-    for target in &mut moved {
-        let by = records.iter().find(|r| target.interface.as_ref() == Some(&r.attachment.interface));
-        if let Some(record) = by {
-            target.interface = Some(carrier(&record.attachment)?);
-        }
-    }
-    Ok(moved)
 }
 
 /// The sockets of a probe.

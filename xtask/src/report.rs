@@ -87,15 +87,32 @@ impl Report {
     /// Runs a program; its output is passed on. What its tests report is counted; a program that
     /// reports none counts as one.
     pub(crate) fn run(&mut self, name: &str, command: &mut Command) -> bool {
+        self.carry_out(name, command, |counts| match counts {
+            none if none == Counts::default() => Ok(Counts { passed: 1, ..none }),
+            counts => Ok(counts),
+        })
+    }
+
+    /// The same for chosen tests of a program: it fails when all of them are ignored, or there are none.
+    pub(crate) fn run_chosen(&mut self, name: &str, command: &mut Command) -> bool {
+        self.carry_out(name, command, |counts| match counts.passed {
+            0 => Err("none of the chosen tests was run".into()),
+            _ => Ok(counts),
+        })
+    }
+
+    fn carry_out(
+        &mut self,
+        name: &str,
+        command: &mut Command,
+        judge: impl FnOnce(Counts) -> Result<Counts, String>,
+    ) -> bool {
         println!("\n--- {name}\n    {}", show(command));
         flush();
         let started = Instant::now();
         let mut heard = Heard::default();
         let status = watch(command, &mut heard);
-        let result = status.map(|()| match heard.counts {
-            none if none == Counts::default() => Counts { passed: 1, ..none },
-            counts => counts,
-        });
+        let result = status.and_then(|()| judge(heard.counts));
         if result.is_err() {
             // The step itself is one more failure only if none of its tests was.
             self.total.passed += heard.counts.passed;
@@ -312,6 +329,15 @@ mod tests {
         assert!(!report.run("step", &mut Command::new("false")));
         assert!(report.run("step", &mut Command::new("true")));
         assert_eq!(report.total, Counts { passed: 1, failed: 1, ignored: 0 });
+    }
+
+    #[test]
+    fn chosen_tests_that_are_none_are_a_failure() {
+        let said = |n: u8| format!("echo 'test result: ok. {n} passed; 0 failed; 2 ignored'");
+        let mut report = Report::default();
+        assert!(!report.run_chosen("none", Command::new("sh").args(["-c", &said(0)])));
+        assert!(report.run_chosen("one", Command::new("sh").args(["-c", &said(1)])));
+        assert_eq!(report.failures.len(), 1);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use crate::world::{World, config, inside, interface, ip, network, pings, spec, vlan, workload};
 use crate::{Case, Need};
 use pod_core::{
-    AttachMode, AttachmentSpec, ErrorKind, IsolateRequest, NetworkSpec, ProbeRequest, ProbeTarget, RemoveOutcome,
-    VerifyRequest,
+    AttachMode, AttachmentSpec, ErrorKind, IsolateRequest, NetworkSpec, ProbeOutcome, ProbeRequest, ProbeTarget,
+    RemoveOutcome, VerifyRequest,
 };
 use pod_net::{HostNet, Sandbox, netns};
 use std::path::{Path, PathBuf};
@@ -213,9 +213,10 @@ fn trunk(world: World) {
     }
     assert!(pings(&router.netns, "10.1.0.1"));
     assert!(!pings(&router.netns, "10.1.0.2"), "the address is on VLAN 100");
-    let by = ProbeTarget::new("10.1.0.1".parse().expect("ip")).with_interface(interface("eth0"));
-    let heard = world.run(host.probe(router, &ProbeRequest::new(workload("router"), vec![by]))).expect("probe");
-    assert!(heard[0].reached(), "{heard:?}");
+    let by = |name| ProbeTarget::new("10.1.0.1".parse().expect("ip")).with_interface(interface(name));
+    let asked = ProbeRequest::new(workload("router"), vec![by("eth0.100"), by("eth0.200"), by("eth0")]);
+    let heard = world.run(host.probe(router, &asked)).expect("probe");
+    assert_eq!(heard.iter().map(ProbeOutcome::reached).collect::<Vec<_>>(), [true, false, false], "{heard:?}");
     // by hand the same on the other VLAN
     inside(&router.netns, "ip addr flush dev eth0.100");
     inside(&router.netns, "ip addr add 10.1.0.100/24 dev eth0.200");

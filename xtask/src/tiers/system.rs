@@ -119,22 +119,31 @@ fn root_tests(project: &Project, report: &mut Report, world: &World) {
     }
 }
 
-/// What is run on the second kernel too, with which arguments: what this machine's kernel may lack the
+/// What is run on the second kernel too, and which tests of it: what this machine's kernel may lack the
 /// features for, and no more, for programs start slowly there.
-const ON_SECOND_KERNEL: &[(&str, &str, &[&str])] =
-    &[("pod-net", "root", &["tags", "--test-threads=6", "--color=never"])];
+const ON_SECOND_KERNEL: &[(&str, &str, &str)] = &[
+    ("pod-net", "root", "tags"),
+    ("pod-local", "contract", "trunk"),
+    ("pod-local", "contract", "limits"),
+    ("pod-local", "contract", "kill"),
+];
+/// One processor does it all there, and mostly waits; its console is a terminal.
+const OPTIONS: &[&str] = &["--test-threads=6", "--color=never"];
 
 /// Tests that need tags, or control groups of version 2, where there are any.
 fn on_second_kernel(project: &Project, report: &mut Report, world: &World) {
     let own = world.own.display().to_string();
     let tests = project.root_tests();
-    for (package, target, arguments) in ON_SECOND_KERNEL {
+    for (package, target, filter) in ON_SECOND_KERNEL {
         let Some(test) = tests.iter().find(|t| t.package == *package && t.target == *target) else {
             report.check(&format!("{package}: {target}"), || Err("there is no such test".into()));
             continue;
         };
         let runner = [&own, "second-kernel", "--", &own, "isolated", "--"].map(str::to_owned);
-        started(report, world, test, &format!("{package}: {target} on the second kernel"), &runner, arguments);
+        let name = format!("{package}: {target} {filter} on the second kernel");
+        if let Some(mut command) = started(report, world, test, &name, &runner) {
+            report.run_chosen(&name, command.arg(filter).args(OPTIONS));
+        }
     }
 }
 
@@ -170,23 +179,26 @@ fn lab_tests(project: &Project, report: &mut Report, world: &World, install: boo
 
 /// A test program, started by the words in front of it, as cargo would.
 fn marked(report: &mut Report, world: &World, test: &MarkedTest, runner: &[String]) {
-    started(report, world, test, &format!("{}: {}", test.package, test.target), runner, &[]);
+    let name = format!("{}: {}", test.package, test.target);
+    if let Some(mut command) = started(report, world, test, &name, runner) {
+        report.run(&name, &mut command);
+    }
 }
 
-fn started(report: &mut Report, world: &World, test: &MarkedTest, name: &str, runner: &[String], arguments: &[&str]) {
+/// The command that does so; none is a failure that has been told.
+fn started(report: &mut Report, world: &World, test: &MarkedTest, name: &str, runner: &[String]) -> Option<Command> {
     let program = match world.programs.of(test) {
         Ok(program) => program,
         Err(why) => {
             report.check(name, || Err(why));
-            return;
+            return None;
         }
     };
     let mut command = Command::new(&runner[0]);
-    command.args(&runner[1..]).arg(program).args(arguments);
-    command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
+    command.args(&runner[1..]).arg(program).current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
     super::scrub(&mut command);
     world.set(&mut command);
-    report.run(name, &mut command);
+    Some(command)
 }
 
 /// Every example program, on the backend in memory and on the embedded engine.
