@@ -22,6 +22,8 @@ impl Defaults for Registry {
     fn with_defaults() -> Self {
         let mut registry = Self::new();
         pod_core::mem::register(&mut registry);
+        #[cfg(feature = "docker")]
+        pod_docker::register(&mut registry);
         #[cfg(feature = "k8s")]
         pod_k8s::register(&mut registry);
         #[cfg(all(feature = "local", target_os = "linux"))]

@@ -21,6 +21,10 @@
 
 pub use pod_core::*;
 
+/// Docker and Podman.
+#[cfg(feature = "docker")]
+pub use pod_docker as docker;
+
 /// Kubernetes.
 #[cfg(feature = "k8s")]
 pub use pod_k8s as k8s;

@@ -51,7 +51,7 @@ pub struct Registry {
 }
 
 /// Schemes of backends that exist, each with the feature of `pod-sdk` that brings it.
-const KNOWN: &[(&str, &str)] = &[("k8s", "k8s"), ("local", "local")];
+const KNOWN: &[(&str, &str)] = &[("docker", "docker"), ("k8s", "k8s"), ("local", "local"), ("podman", "docker")];
 
 impl Registry {
     /// A registry with no scheme.

@@ -1,0 +1,192 @@
+//! From a workload's specification to a container.
+
+use super::{Inspected, by_id, remove};
+use crate::engine::failure::Failure;
+use crate::engine::{Engine, Kind, Query, part};
+use crate::errors;
+use crate::owner::{LEASE, OPERATION, SPEC};
+use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// How long a creation that also starts may take before what it left counts as left behind.
+const LEASE_TIME: Duration = Duration::from_secs(600);
+
+fn limits(limits: &Limits, host: &mut Map<String, Value>) {
+    if let Some(cpus) = limits.cpus {
+        // In billionths, never more than was asked for; the range was checked.
+        #[expect(clippy::cast_possible_truncation, reason = "at most 4096e9")]
+        let nano = (cpus * 1e9).floor() as i64;
+        host.insert("NanoCpus".into(), nano.into());
+    }
+    if let Some(memory) = limits.memory {
+        host.insert("Memory".into(), memory.into());
+        // No swap beyond it: what is limited is what is used.
+        host.insert("MemorySwap".into(), memory.into());
+    }
+    if let Some(pids) = limits.pids {
+        host.insert("PidsLimit".into(), pids.into());
+    }
+}
+
+/// The body of `POST /containers/create`.
+fn body(spec: &WorkloadSpec, image: &str, owner: &str, kind: Kind, start: bool) -> Result<Value> {
+    let mut asked = spec.clone();
+    // What the labels hold is not held twice.
+    asked.labels.clear();
+    let asked = serde_json::to_string(&asked)
+        .map_err(|e| Error::unexpected("the specification can't be written down").with_source(e))?;
+    let mut labels = spec.labels.clone();
+    labels.insert(LABEL_OWNER.into(), owner.to_owned());
+    labels.insert(SPEC.into(), asked);
+    if start {
+        let lease = jiff::Timestamp::now()
+            .checked_add(LEASE_TIME)
+            .map_err(|e| Error::unexpected("the clock is at the end of time").with_source(e))?;
+        labels.insert(OPERATION.into(), format!("create-{}", uuid::Uuid::new_v4().simple()));
+        labels.insert(LEASE.into(), lease.to_string());
+    }
+    let mut host = Map::new();
+    limits(&spec.limits, &mut host);
+    if !spec.hosts.is_empty() {
+        let hosts: Vec<String> = spec.hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect();
+        host.insert("ExtraHosts".into(), json!(hosts));
+    }
+    if kind == Kind::Docker {
+        // Docker's own choice, json-file, writes text: bytes that are no UTF-8 are lost, and it grows for
+        // ever (Docker's documentation, "Local file logging driver").
+        host.insert("LogConfig".into(), json!({"Type": "local"}));
+    }
+    let env: Vec<String> = spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let mut body = json!({
+        "Image": image,
+        "Env": env,
+        "Labels": labels,
+        "Tty": spec.tty,
+        "OpenStdin": spec.stdin,
+        "HostConfig": host,
+    });
+    if !spec.command.is_empty() {
+        body["Cmd"] = json!(spec.command);
+    }
+    if let Some(cwd) = &spec.cwd {
+        body["WorkingDir"] = json!(cwd);
+    }
+    if let Some(user) = &spec.user {
+        body["User"] = json!(user);
+    }
+    Ok(body)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Created {
+    id: String,
+    #[serde(default)]
+    warnings: Option<Vec<String>>,
+}
+
+fn taken(name: &WorkloadName, error: Error) -> Error {
+    if error.kind() != ErrorKind::AlreadyExists {
+        return error;
+    }
+    Error::new(ErrorKind::AlreadyExists, "a workload of that name exists")
+        .with_context("workload", name.as_str())
+        .with_hint(format!("choose another name, or remove it: `pod rm {name}`"))
+}
+
+/// The error of a start, which says by its code when the program could not be run.
+pub(crate) fn start_error(engine: &Engine, name: &WorkloadName, failure: Failure) -> Error {
+    if let Some(words) = failure.words()
+        && let Some(code) = errors::not_run(words)
+    {
+        let message = if code == 127 { "there is no such program" } else { "the program can't be executed" };
+        return Error::new(ErrorKind::CommandFailed, message)
+            .with_context("answer", words.to_owned())
+            .with_context("workload", name.as_str())
+            .with_exit_code(code);
+    }
+    engine.error(failure).with_context("workload", name.as_str())
+}
+
+/// Makes a container of an image that the daemon has, and starts it when asked to. A failure leaves
+/// nothing.
+pub(crate) async fn create(engine: &Engine, request: &CreateRequest, image: &str, owner: &str) -> Result<Inspected> {
+    let spec = &request.spec;
+    let body = body(spec, image, owner, engine.kind, request.start)?;
+    let query = Query::new().with("name", spec.name.as_str());
+    let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
+        let missing = crate::images::is_missing(&f);
+        let error = taken(&spec.name, engine.error(f));
+        if missing { error.with_context("image", image.to_owned()) } else { error }
+    })?;
+    for warning in created.warnings.iter().flatten() {
+        tracing::info!(workload = %spec.name, warning, "the daemon warns");
+    }
+    let done = finish(engine, &spec.name, &created.id, request.start).await;
+    match done {
+        Ok(found) => Ok(found),
+        Err(error) => Err(match remove(engine, &created.id, true).await {
+            Ok(_) => error,
+            Err(left) => error.with_context("left_behind", engine.error(left).to_string()),
+        }),
+    }
+}
+
+async fn finish(engine: &Engine, name: &WorkloadName, id: &str, start: bool) -> Result<Inspected> {
+    if start {
+        engine
+            .post(&format!("/containers/{}/start", part(id)), Query::new())
+            .await
+            .map_err(|f| start_error(engine, name, f))?;
+    }
+    match by_id(engine, id).await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(super::missing(name).with_context("cause", "it was removed while it was made")),
+        Err(f) => Err(engine.error(f)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> WorkloadSpec {
+        WorkloadSpec::new(WorkloadName::new("web").expect("a name"))
+    }
+
+    #[test]
+    fn a_specification_becomes_a_container() {
+        let mut spec = spec()
+            .with_command(["sleep", "a b"])
+            .with_env("A", "b=c")
+            .with_cwd("/srv")
+            .with_user("7:8")
+            .with_label("app", "web")
+            .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
+        spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
+        let made = body(&spec, "debian:12", "me.0", Kind::Docker, true).expect("a body");
+        assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
+        assert_eq!(made["Env"], json!(["A=b=c"]));
+        assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
+        let host = &made["HostConfig"];
+        assert_eq!((&host["NanoCpus"], &host["Memory"]), (&json!(500_000_000), &json!(33_554_432)));
+        assert_eq!((&host["MemorySwap"], &host["PidsLimit"]), (&json!(33_554_432), &json!(20)));
+        assert_eq!(host["ExtraHosts"], json!(["db:fd00::1"]));
+        assert_eq!(host["LogConfig"]["Type"], "local");
+        let labels = &made["Labels"];
+        assert_eq!((&labels["app"], &labels["pod.owner"]), (&json!("web"), &json!("me.0")));
+        assert!(labels[LEASE].is_string() && labels[OPERATION].is_string());
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_the_images() {
+        let made = body(&spec(), "a", "me.0", Kind::Podman, false).expect("a body");
+        for left_out in ["Cmd", "WorkingDir", "User"] {
+            assert_eq!(made[left_out], Value::Null, "{left_out}");
+        }
+        assert_eq!(made["HostConfig"], json!({}));
+        assert_eq!(made["Labels"][LEASE], Value::Null);
+    }
+}

@@ -1,0 +1,40 @@
+_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_v=$4
+shift 4
+_pod_m() { printf '\001pod:%s:%s\002' "$_pod_t" "$1" >&3; }
+_pod_r() {
+eval "_pod_p=\${$((_pod_v+1))}"
+_pod_q=
+case $_pod_p in
+*/*) ;;
+*)
+_pod_q=$_pod_p _pod_p= _pod_i=$IFS
+IFS=:
+set -f
+for _pod_x in ${PATH-/usr/local/bin:/usr/bin:/bin}; do
+_pod_x=${_pod_x:-.}/$_pod_q
+if [ -f "$_pod_x" ] && [ -x "$_pod_x" ]; then _pod_p=$_pod_x; break; fi
+[ ! -e "$_pod_x" ] || _pod_p=${_pod_p:-$_pod_x}
+done
+set +f
+IFS=$_pod_i
+esac
+[ -e "$_pod_p" ] || { _pod_m N; exit 127; }
+[ -f "$_pod_p" ] && [ -x "$_pod_p" ] || { _pod_m X; exit 126; }
+_pod_x=$_pod_p _pod_p=0
+read -r _pod_p _pod_i </proc/self/stat
+_pod_m "B$_pod_p"
+[ "$_pod_v" = 0 ] || exec env -- "$@" 2>&3 3>&-
+if [ -n "$_pod_q" ] && [ "$_pod_q" = "$(command -v -- "$_pod_q")" ]; then shift; exec "$_pod_x" "$@" 2>&3 3>&-; fi
+exec "$@" 2>&3 3>&-
+}
+if [ -n "$_pod_w" ]; then
+exec 3>&1 2>/dev/null
+stty rows "$_pod_w" cols "$_pod_h" <&3
+_pod_r "$@"
+else
+exec 3>&2 2>/dev/null
+(_pod_r "$@")
+_pod_n=$?
+_pod_m "E$_pod_n"
+exit "$_pod_n"
+fi

@@ -1,0 +1,186 @@
+//! The script around a program, and the one that ends it.
+//!
+//! `run.sh` looks the program up as execvp(3) does, says what it found, and runs it: by its path where the
+//! shell has something of its own by that name, as BusyBox does for all its programs. Its environment holds
+//! `POD_EXEC=TOKEN`, by which a second exec, `signal.sh`, finds all it started. Nothing of the request
+//! becomes part of a script: all is passed as arguments or environment.
+//!
+//! The scripts keep to what dash, bash and BusyBox have in common (POSIX.1-2017, "Shell Command
+//! Language"). The shell's own words, such as `Killed`, go nowhere: they are nobody's output.
+
+use pod_core::{Error, ExecRequest, Result, Signal};
+
+/// Its arguments: the token, a terminal's rows and columns or nothing, how many variables follow for
+/// `env`; the variables; the program and its arguments.
+const RUN: &str = include_str!("run.sh");
+
+/// Finds processes by the token, given in two parts so that the script does not find itself. With a
+/// process id it sends that one the signal, if it is of the token; else it kills all of the token and
+/// their children until none is left, and prints those it can't kill.
+const SIGNAL: &str = include_str!("signal.sh");
+
+/// The shell that runs the scripts.
+pub(crate) const SHELL: &str = "/bin/sh";
+
+/// The variable that marks a program and all it starts.
+pub(crate) const MARK: &str = "POD_EXEC";
+
+/// Exit code of [`SIGNAL`] where there is no `/proc`.
+pub(crate) const NO_PROC: u8 = 3;
+/// Exit code of [`SIGNAL`] when processes could not be signalled.
+pub(crate) const NOT_ALLOWED: u8 = 4;
+
+/// Variables that shells keep for themselves or read in their own way, such as numbers only: `env` sets
+/// them when the shell is gone.
+const OWN: &[&str] = &[
+    "_",
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_VERSINFO",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "IFS",
+    "LINENO",
+    "OLDPWD",
+    "OPTARG",
+    "OPTIND",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PS1",
+    "PS2",
+    "PS4",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "UID",
+];
+
+/// Whether a shell hands on a variable of this name as it is.
+fn is_plain(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.chars().next().is_some_and(letter)
+        && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+        && !OWN.contains(&name)
+}
+
+/// A program as the daemon is asked to run it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrapped {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<String>,
+}
+
+fn text(bytes: &[u8]) -> Result<String> {
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| Error::unsupported("the API takes arguments and environment as text only: UTF-8"))
+}
+
+/// What runs a request's program under this token.
+///
+/// # Errors
+/// `Unsupported` for what is no UTF-8, and for a program with `=` in its name beside a variable that only
+/// `env` can set: `env` would take the program for a variable.
+pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
+    let (mut env, mut odd) = (vec![format!("{MARK}={token}")], Vec::new());
+    for (name, value) in &request.env {
+        let (name, value) = (text(name)?, text(value)?);
+        let pair = format!("{name}={value}");
+        if is_plain(&name) { env.push(pair) } else { odd.push(pair) }
+    }
+    let program: Vec<String> = request.argv.iter().map(|a| text(a)).collect::<Result<_>>()?;
+    if !odd.is_empty() && program.first().is_some_and(|p| p.contains('=')) {
+        return Err(Error::unsupported("a program with `=` in its name can't be given this variable")
+            .with_context("variable", odd[0].split('=').next().unwrap_or_default().to_owned())
+            .with_hint("run it by `sh -c`"));
+    }
+    let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
+    let mut argv: Vec<String> = [SHELL, "-c", RUN, "pod", token, &rows, &cols].map(str::to_owned).to_vec();
+    argv.push(odd.len().to_string());
+    argv.extend(odd);
+    argv.extend(program);
+    Ok(Wrapped { argv, env })
+}
+
+/// The argv that signals one process of this token, or kills all of it.
+pub(crate) fn signal(token: &str, to: Option<(Signal, u32)>) -> Vec<String> {
+    let (first, second) = token.split_at(token.len() / 2);
+    let (number, pid) = to.map_or_else(Default::default, |(s, pid)| (s.get().to_string(), pid.to_string()));
+    [SHELL, "-c", SIGNAL, "pod", first, second, &number, &pid].map(str::to_owned).to_vec()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::marks::{Mark, Scanner};
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// The shells of this machine: each as the argv that stands for `/bin/sh`.
+    fn shells() -> Vec<Vec<&'static str>> {
+        let known: [Vec<&str>; 3] = [vec!["/bin/dash"], vec!["/bin/bash", "--posix"], vec!["/bin/busybox", "sh"]];
+        let here: Vec<_> = known.into_iter().filter(|s| std::path::Path::new(s[0]).exists()).collect();
+        assert!(!here.is_empty(), "this machine has none of dash, bash, busybox");
+        here
+    }
+
+    fn ran(shell: &[&str], request: &ExecRequest) -> (String, Vec<Mark>) {
+        let wrapped = run(request, "token").expect("an argv");
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(&wrapped.argv[1..]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.envs(wrapped.env.iter().filter_map(|pair| pair.split_once('=')));
+        let output = command.stdin(Stdio::null()).output().expect("the shell runs");
+        let (_, marks) = Scanner::new("token").scan(output.stderr.into());
+        (String::from_utf8_lossy(&output.stdout).into_owned(), marks)
+    }
+
+    #[test]
+    fn what_is_given_arrives_and_marks_frame_it() {
+        let args = ["a b", "", "$HOME `id` \"'\\", "*", "-n", "new\nline", "grüße"];
+        for shell in shells() {
+            let mut request = ExecRequest::new(["sh", "-c", "for a; do printf '<%s>' \"$a\"; done; exit 7", "sh"]);
+            request.argv.extend(args.map(Into::into));
+            let (out, marks) = ran(&shell, &request);
+            assert_eq!(out, args.iter().map(|a| format!("<{a}>")).collect::<String>(), "{shell:?}");
+            assert!(matches!(marks[..], [Mark::Began(pid), Mark::Ended(7)] if pid > 1), "{shell:?} {marks:?}");
+        }
+    }
+
+    #[test]
+    fn variables_are_set_whatever_their_names() {
+        for shell in shells() {
+            let request = ExecRequest::new(["env"])
+                .with_env("ONE", "a b\n$x 'y'")
+                .with_env("EMPTY", "")
+                .with_env("odd.name-1", "odd")
+                .with_env("UID", "none");
+            let (out, _) = ran(&shell, &request);
+            for line in ["ONE=a b\n$x 'y'\n", "EMPTY=\n", "odd.name-1=odd\n", "UID=none\n", "POD_EXEC=token\n"] {
+                assert!(out.contains(line), "{shell:?}: {line:?} is not in {out:?}");
+            }
+            assert!(!out.contains("_pod_"), "{shell:?}: the script's own variables are exported: {out}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_program_from_running_is_told() {
+        for shell in shells() {
+            for (program, mark) in [
+                ("no-such-program-anywhere", Mark::NoProgram),
+                ("/no/such", Mark::NoProgram),
+                ("/etc/passwd", Mark::NotExecutable),
+                ("/etc", Mark::NotExecutable),
+            ] {
+                let (out, marks) = ran(&shell, &ExecRequest::new([program]));
+                assert_eq!((marks.first(), out.as_str()), (Some(&mark), ""), "{shell:?} {program}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        let refused = run(&ExecRequest::new([vec![0xff]]), "t").map_err(|e| e.kind());
+        assert_eq!(refused, Err(pod_core::ErrorKind::Unsupported));
+    }
+}

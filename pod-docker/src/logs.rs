@@ -1,0 +1,152 @@
+//! A container's output, as the daemon keeps it.
+
+use crate::containers::Inspected;
+use crate::engine::failure::Failure;
+use crate::engine::frame::{Frames, Output};
+use crate::engine::{Bytestream, Engine, Query, part};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::Method;
+use pod_core::{Error, ErrorKind, LogRecord, LogStream, LogStreamOf, LogsRequest, Result};
+use std::collections::VecDeque;
+
+/// The longest timestamp in front of a record (RFC 3339 with nanoseconds and a zone).
+const STAMP: usize = 40;
+
+/// Takes the daemon's timestamp off a record.
+fn stamped(mut data: Bytes) -> (Option<jiff::Timestamp>, Bytes) {
+    let end = data.iter().take(STAMP).position(|b| *b == b' ');
+    let time = end.and_then(|at| std::str::from_utf8(&data[..at]).ok()?.parse().ok());
+    match (time, end) {
+        (Some(time), Some(at)) => (Some(time), data.split_off(at + 1)),
+        _ => (None, data),
+    }
+}
+
+/// Puts records together from what comes.
+struct Reader {
+    engine: Engine,
+    stream: Bytestream,
+    frames: Frames,
+    /// With a terminal there are no frames, and a record is a line.
+    tty: bool,
+    held: BytesMut,
+    ready: VecDeque<LogRecord>,
+    since: Option<jiff::Timestamp>,
+}
+
+impl Reader {
+    fn record(&mut self, stream: LogStream) {
+        let (time, data) = stamped(self.held.split().freeze());
+        let early = self.since.is_some_and(|since| time.is_some_and(|t| t < since));
+        if !early {
+            self.ready.push_back(LogRecord::new(time, stream, data));
+        }
+    }
+
+    fn take(&mut self) -> Result<()> {
+        loop {
+            let piece = self.frames.next().map_err(|odd| {
+                Error::new(ErrorKind::Integrity, "the daemon's log is no stream of frames")
+                    .with_context("byte", odd.to_string())
+            })?;
+            let Some(piece) = piece else { return Ok(()) };
+            match piece.output {
+                Output::Daemon => {
+                    return Err(Error::new(ErrorKind::Unexpected, "the daemon can't read the log")
+                        .with_context("answer", String::from_utf8_lossy(&piece.data).trim().to_owned()));
+                }
+                _ if self.tty => {
+                    for line in piece.data.split_inclusive(|b| *b == b'\n') {
+                        self.held.extend_from_slice(line);
+                        if line.ends_with(b"\n") {
+                            self.record(LogStream::Stdout);
+                        }
+                    }
+                }
+                output => {
+                    self.held.extend_from_slice(&piece.data);
+                    if piece.last {
+                        let stream = if output == Output::Stderr { LogStream::Stderr } else { LogStream::Stdout };
+                        self.record(stream);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(reader: Option<Self>) -> Option<(Result<LogRecord>, Option<Self>)> {
+        let mut reader = reader?;
+        loop {
+            if let Some(record) = reader.ready.pop_front() {
+                return Some((Ok(record), Some(reader)));
+            }
+            match reader.stream.next().await {
+                Some(Ok(data)) => {
+                    reader.frames.feed(&data);
+                    if let Err(e) = reader.take() {
+                        return Some((Err(e), None));
+                    }
+                }
+                Some(Err(e)) => return Some((Err(reader.engine.error(Failure::Http(e))), None)),
+                None if reader.frames.is_cut() => {
+                    return Some((Err(Error::new(ErrorKind::Integrity, "the daemon's log broke off")), None));
+                }
+                None if !reader.held.is_empty() => {
+                    reader.record(LogStream::Stdout);
+                }
+                None => return None,
+            }
+        }
+    }
+}
+
+/// Reads a log.
+///
+/// # Errors
+/// As the daemon says.
+pub(crate) async fn read(engine: &Engine, found: &Inspected, request: &LogsRequest) -> Result<LogStreamOf> {
+    let mut query = Query::new().with("stdout", "1").with("stderr", "1").with("timestamps", "1");
+    // One that was never started prints nothing until it is.
+    if request.follow {
+        query = query.with("follow", "1");
+    }
+    if let Some(tail) = request.tail {
+        query = query.with("tail", tail.to_string());
+    }
+    if let Some(since) = request.since {
+        let (seconds, nanos) = (since.as_second(), since.subsec_nanosecond().max(0));
+        query = query.with("since", format!("{seconds}.{nanos:09}"));
+    }
+    let path = format!("/containers/{}/logs", part(&found.id));
+    let (_, stream) = engine
+        .stream(Method::GET, &path, query, &[])
+        .await
+        .map_err(|f| engine.error(f).with_context("workload", request.name.as_str()))?;
+    let reader = Reader {
+        engine: engine.clone(),
+        stream,
+        frames: Frames::new(found.config.tty),
+        tty: found.config.tty,
+        held: BytesMut::new(),
+        ready: VecDeque::new(),
+        since: request.since,
+    };
+    Ok(Box::pin(futures_util::stream::unfold(Some(reader), Reader::next)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_taken_off() {
+        let (time, data) = stamped(Bytes::from_static(b"2026-01-02T03:04:05.678901234Z a b\n"));
+        assert_eq!(time.map(|t| t.to_string()).as_deref(), Some("2026-01-02T03:04:05.678901234Z"));
+        assert_eq!(data.as_ref(), b"a b\n");
+        let (time, data) = stamped(Bytes::from_static(b"2026-01-02T03:04:05+01:00 \n"));
+        assert_eq!((time.is_some(), data.as_ref()), (true, &b"\n"[..]));
+        let (time, data) = stamped(Bytes::from_static(b"no time\n"));
+        assert_eq!((time, data.as_ref()), (None, &b"no time\n"[..]));
+    }
+}

@@ -1,0 +1,2 @@
+//! What goes wrong.
+mod lab;
