@@ -58,6 +58,7 @@ fn capabilities(engine: &Engine, info: &Info) -> Capabilities {
         C::ExecUser,
         C::ExecCwd,
         C::ExecEnv,
+        C::ExecBytes,
         C::CopyIn,
         C::CopyOut,
         C::CopySymlinks,

@@ -33,14 +33,48 @@ struct Reader {
     held: BytesMut,
     ready: VecDeque<LogRecord>,
     since: Option<jiff::Timestamp>,
+    /// The container that is followed.
+    followed: Option<String>,
+    /// The time of the last record, and how many came with it.
+    last: Option<(jiff::Timestamp, usize)>,
+    /// How many records of that time are to be left out: they came before.
+    skipped: usize,
 }
 
 impl Reader {
     fn record(&mut self, stream: LogStream) {
         let (time, data) = stamped(self.held.split().freeze());
-        let early = self.since.is_some_and(|since| time.is_some_and(|t| t < since));
-        if !early {
-            self.ready.push_back(LogRecord::new(time, stream, data));
+        if self.since.is_some_and(|since| time.is_some_and(|t| t < since)) {
+            return;
+        }
+        if let Some(time) = time {
+            match &mut self.last {
+                Some((last, _)) if *last == time && self.skipped > 0 => {
+                    self.skipped -= 1;
+                    return;
+                }
+                Some((last, count)) if *last == time => *count += 1,
+                last => *last = Some((time, 1)),
+            }
+        }
+        self.ready.push_back(LogRecord::new(time, stream, data));
+    }
+
+    /// Reads on without following: when a command ends, Docker stops following at once, and may not have
+    /// given what came last. Whether there is anything to read on.
+    async fn read_on(&mut self) -> Result<bool> {
+        let Some(id) = self.followed.take() else { return Ok(false) };
+        if let Some((last, count)) = self.last {
+            (self.since, self.skipped) = (Some(last), count);
+        }
+        match open(&self.engine, &id, &base(self.since)).await {
+            Ok(stream) => {
+                self.stream = stream;
+                Ok(true)
+            }
+            // It was removed when it ended.
+            Err(f) if f.is_not_found() || f.is_conflict() => Ok(false),
+            Err(f) => Err(self.engine.error(f)),
         }
     }
 
@@ -95,10 +129,30 @@ impl Reader {
                 None if !reader.held.is_empty() => {
                     reader.record(LogStream::Stdout);
                 }
-                None => return None,
+                None => match reader.read_on().await {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(e) => return Some((Err(e), None)),
+                },
             }
         }
     }
+}
+
+/// Both streams, with their times, since then.
+fn base(since: Option<jiff::Timestamp>) -> Vec<(&'static str, String)> {
+    let mut query: Vec<_> = ["stdout", "stderr", "timestamps"].map(|key| (key, "1".to_owned())).to_vec();
+    if let Some(since) = since {
+        let (seconds, nanos) = (since.as_second(), since.subsec_nanosecond().max(0));
+        query.push(("since", format!("{seconds}.{nanos:09}")));
+    }
+    query
+}
+
+async fn open(engine: &Engine, id: &str, pairs: &[(&'static str, String)]) -> Result<Bytestream, Failure> {
+    let query = pairs.iter().fold(Query::new(), |query, (key, value)| query.with(key, value));
+    let path = format!("/containers/{}/logs", part(id));
+    engine.stream(Method::GET, &path, query, &[]).await.map(|(_, stream)| stream)
 }
 
 /// Reads a log.
@@ -106,23 +160,15 @@ impl Reader {
 /// # Errors
 /// As the daemon says.
 pub(crate) async fn read(engine: &Engine, found: &Inspected, request: &LogsRequest) -> Result<LogStreamOf> {
-    let mut query = Query::new().with("stdout", "1").with("stderr", "1").with("timestamps", "1");
-    // One that was never started prints nothing until it is.
+    let mut query = base(request.since);
     if request.follow {
-        query = query.with("follow", "1");
+        query.push(("follow", "1".to_owned()));
     }
     if let Some(tail) = request.tail {
-        query = query.with("tail", tail.to_string());
+        query.push(("tail", tail.to_string()));
     }
-    if let Some(since) = request.since {
-        let (seconds, nanos) = (since.as_second(), since.subsec_nanosecond().max(0));
-        query = query.with("since", format!("{seconds}.{nanos:09}"));
-    }
-    let path = format!("/containers/{}/logs", part(&found.id));
-    let (_, stream) = engine
-        .stream(Method::GET, &path, query, &[])
-        .await
-        .map_err(|f| engine.error(f).with_context("workload", request.name.as_str()))?;
+    let stream = open(engine, &found.id, &query).await;
+    let stream = stream.map_err(|f| engine.error(f).with_context("workload", request.name.as_str()))?;
     let reader = Reader {
         engine: engine.clone(),
         stream,
@@ -131,6 +177,10 @@ pub(crate) async fn read(engine: &Engine, found: &Inspected, request: &LogsReque
         held: BytesMut::new(),
         ready: VecDeque::new(),
         since: request.since,
+        // With nothing of the past asked for, what is read on after nothing came would be all of it.
+        followed: (request.follow && request.tail != Some(0)).then(|| found.id.clone()),
+        last: None,
+        skipped: 0,
     };
     Ok(Box::pin(futures_util::stream::unfold(Some(reader), Reader::next)))
 }

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         .with_image(lab::image())
         .with_bad_image(bad)
         .with_jobs(4)
-        .with_scale(6.0);
+        .with_scale(4.0);
     let mut code = pod_testkit::run(target);
     let backend = runtime.block_on(registry.connect(&uri)).expect("the lab's daemon");
     let left = runtime.block_on(backend.list(Filter::all())).expect("a list");

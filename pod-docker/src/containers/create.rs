@@ -61,6 +61,7 @@ fn body(spec: &WorkloadSpec, image: &str, owner: &str, kind: Kind, start: bool) 
     let env: Vec<String> = spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut body = json!({
         "Image": image,
+        "Hostname": spec.name.as_str(),
         "Env": env,
         "Labels": labels,
         "Tty": spec.tty,

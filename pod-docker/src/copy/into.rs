@@ -4,7 +4,7 @@ use super::check_path;
 use super::manifest::Manifest;
 use crate::engine::http::Body;
 use crate::engine::{Query, part};
-use crate::exec::{Running, Target, open_script};
+use crate::exec::{Running, Target, escaped, open_script};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Method;
@@ -46,18 +46,6 @@ pub(crate) async fn copy_in(target: &Target, request: CopyInRequest) -> Result<C
     let done = told.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the runtime was shut down")));
     drop(held);
     done
-}
-
-/// Text as the script takes it (printf(1p), %b): every byte that is no plain letter as `\0OOO`.
-fn escaped(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text {
-        match byte {
-            b' '..=b'[' | b']'..=b'~' => out.push(char::from(*byte)),
-            other => out.push_str(&format!("\\0{other:03o}")),
-        }
-    }
-    out
 }
 
 /// The path without slashes at its end.

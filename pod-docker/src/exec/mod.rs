@@ -15,7 +15,7 @@ mod wrap;
 
 pub(crate) use script::{Running, never_began, open as open_script, run as run_script};
 pub(crate) use start::start;
-pub(crate) use wrap::SHELL;
+pub(crate) use wrap::{SHELL, escaped};
 
 use crate::engine::Engine;
 use pod_core::{Error, WorkloadName};

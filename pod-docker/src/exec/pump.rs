@@ -73,7 +73,7 @@ pub(crate) fn start(target: &Target, exec: String, stream: BoxDuplex, how: How) 
     tokio::spawn(pump.run(target.clone(), exec, reader));
     let stdin = if how.stdin {
         let (input, own) = tokio::io::duplex(PIPE);
-        tokio::spawn(feed(own, writer, how.tty));
+        tokio::spawn(feed(own, writer, how.tty, progress.clone()));
         Some(Box::pin(input) as pod_core::BoxWrite)
     } else {
         // The writing half is part of the connection, which the reading half keeps.
@@ -85,22 +85,30 @@ pub(crate) fn start(target: &Target, exec: String, stream: BoxDuplex, how: How) 
 }
 
 /// Carries stdin, and tells its end: by closing the half of the connection, or on a terminal as one types
-/// it (termios(3), VEOF).
-async fn feed(mut from: DuplexStream, mut to: WriteHalf<BoxDuplex>, tty: bool) {
-    let mut buffer = vec![0; READ];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(n) => {
-                // A program that has ended reads nothing more; whoever writes learns it by the closed pipe.
-                if to.write_all(&buffer[..n]).await.is_err() || to.flush().await.is_err() {
-                    return;
-                }
+/// it (termios(3), VEOF). A program that has ended reads nothing more: whoever still writes learns it by the
+/// closed pipe, and the daemon, which would wait for the rest, by the closed half.
+async fn feed(
+    mut from: DuplexStream,
+    mut to: WriteHalf<BoxDuplex>,
+    tty: bool,
+    mut progress: watch::Receiver<Progress>,
+) {
+    let carried = async {
+        let mut buffer = vec![0; READ];
+        loop {
+            match from.read(&mut buffer).await {
+                Ok(0) | Err(_) => return true,
+                Ok(n) if to.write_all(&buffer[..n]).await.is_err() || to.flush().await.is_err() => return false,
+                Ok(_) => {}
             }
         }
-    }
-    // A program that has ended needs no end of its stdin.
-    let _ = if tty { to.write_all(&[4]).await } else { to.shutdown().await };
+    };
+    let whole = tokio::select! {
+        whole = carried => whole,
+        _ = end_of(&mut progress) => false,
+    };
+    // A connection that is gone needs no end.
+    let _ = if tty && whole { to.write_all(&[4]).await } else { to.shutdown().await };
 }
 
 struct Pump {

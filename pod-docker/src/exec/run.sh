@@ -1,5 +1,11 @@
-_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_v=$4
-shift 4
+_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_v=$4 _pod_l=$5
+shift 5
+while [ "$_pod_l" -gt 0 ]; do
+_pod_x=$(printf '%b.' "$1")
+shift
+set -- "$@" "${_pod_x%.}"
+_pod_l=$((_pod_l-1))
+done
 _pod_m() { printf '\001pod:%s:%s\002' "$_pod_t" "$1" >&3; }
 _pod_r() {
 eval "_pod_p=\${$((_pod_v+1))}"

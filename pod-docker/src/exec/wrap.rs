@@ -11,7 +11,7 @@
 use pod_core::{Error, ExecRequest, Result, Signal};
 
 /// Its arguments: the token, a terminal's rows and columns or nothing, how many variables follow for
-/// `env`; the variables; the program and its arguments.
+/// `env`, how many words follow as escapes (all or none); the variables; the program and its arguments.
 const RUN: &str = include_str!("run.sh");
 
 /// Finds processes by the token, given in two parts so that the script does not find itself. With a
@@ -73,34 +73,53 @@ pub(crate) struct Wrapped {
     pub(crate) env: Vec<String>,
 }
 
-fn text(bytes: &[u8]) -> Result<String> {
-    String::from_utf8(bytes.to_vec())
-        .map_err(|_| Error::unsupported("the API takes arguments and environment as text only: UTF-8"))
+/// Text as the script takes it back (printf(1p), %b). Four digits: what follows may be a digit, too.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b' '..=b'[' | b']'..=b'~' => out.push(char::from(*byte)),
+            other => out.push_str(&format!("\\0{other:03o}")),
+        }
+    }
+    out
 }
 
-/// What runs a request's program under this token.
+/// What runs a request's program under this token. The API takes text only, UTF-8; where there are other
+/// bytes, all words go as escapes that the script takes back.
 ///
 /// # Errors
-/// `Unsupported` for what is no UTF-8, and for a program with `=` in its name beside a variable that only
-/// `env` can set: `env` would take the program for a variable.
+/// `Unsupported` for a program with `=` in its name beside a variable that only `env` can set: `env` would
+/// take the program for a variable.
 pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     let (mut env, mut odd) = (vec![format!("{MARK}={token}")], Vec::new());
     for (name, value) in &request.env {
-        let (name, value) = (text(name)?, text(value)?);
-        let pair = format!("{name}={value}");
-        if is_plain(&name) { env.push(pair) } else { odd.push(pair) }
+        let pair = [name.as_slice(), b"=", value].concat();
+        match String::from_utf8(pair) {
+            Ok(pair) if is_plain(&String::from_utf8_lossy(name)) => env.push(pair),
+            Ok(pair) => odd.push(pair.into_bytes()),
+            Err(no_text) => odd.push(no_text.into_bytes()),
+        }
     }
-    let program: Vec<String> = request.argv.iter().map(|a| text(a)).collect::<Result<_>>()?;
-    if !odd.is_empty() && program.first().is_some_and(|p| p.contains('=')) {
+    if let (Some(pair), Some(program)) = (odd.first(), request.argv.first())
+        && program.contains(&b'=')
+    {
+        let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
         return Err(Error::unsupported("a program with `=` in its name can't be given this variable")
-            .with_context("variable", odd[0].split('=').next().unwrap_or_default().to_owned())
+            .with_context("variable", String::from_utf8_lossy(name))
             .with_hint("run it by `sh -c`"));
     }
+    let count = odd.len();
+    let words: Vec<Vec<u8>> = odd.into_iter().chain(request.argv.iter().cloned()).collect();
+    let plain: std::result::Result<Vec<String>, _> = words.iter().cloned().map(String::from_utf8).collect();
+    let (words, escapes) = match plain {
+        Ok(words) => (words, 0),
+        Err(_) => (words.iter().map(|w| escaped(w)).collect(), words.len()),
+    };
     let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
-    let mut argv: Vec<String> = [SHELL, "-c", RUN, "pod", token, &rows, &cols].map(str::to_owned).to_vec();
-    argv.push(odd.len().to_string());
-    argv.extend(odd);
-    argv.extend(program);
+    let (count, escapes) = (count.to_string(), escapes.to_string());
+    let fixed = [SHELL, "-c", RUN, "pod", token, &rows, &cols, &count, &escapes];
+    let argv = fixed.iter().map(|w| (*w).to_owned()).chain(words).collect();
     Ok(Wrapped { argv, env })
 }
 
@@ -126,13 +145,18 @@ mod tests {
     }
 
     fn ran(shell: &[&str], request: &ExecRequest) -> (String, Vec<Mark>) {
+        let (out, marks) = bytes(shell, request);
+        (String::from_utf8_lossy(&out).into_owned(), marks)
+    }
+
+    fn bytes(shell: &[&str], request: &ExecRequest) -> (Vec<u8>, Vec<Mark>) {
         let wrapped = run(request, "token").expect("an argv");
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).args(&wrapped.argv[1..]).env_clear().env("PATH", "/usr/bin:/bin");
         command.envs(wrapped.env.iter().filter_map(|pair| pair.split_once('=')));
         let output = command.stdin(Stdio::null()).output().expect("the shell runs");
         let (_, marks) = Scanner::new("token").scan(output.stderr.into());
-        (String::from_utf8_lossy(&output.stdout).into_owned(), marks)
+        (output.stdout, marks)
     }
 
     #[test]
@@ -179,8 +203,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
-        let refused = run(&ExecRequest::new([vec![0xff]]), "t").map_err(|e| e.kind());
-        assert_eq!(refused, Err(pod_core::ErrorKind::Unsupported));
+    fn words_may_hold_any_bytes() {
+        let all: Vec<u8> = (1..=255).collect();
+        let script = "for a; do printf '%s\\0' \"$a\"; done; printf '%s' \"$B\" | wc -c";
+        for shell in shells() {
+            let mut request = ExecRequest::new(["sh", "-c", script, "sh"]).with_env("B", all.clone());
+            let args = [all.clone(), b"\\n\\0101 \\".to_vec(), Vec::new(), b"\n\n".to_vec(), b"7".to_vec()];
+            request.argv.extend(args.iter().cloned());
+            let (out, _) = bytes(&shell, &request);
+            let mut parts: Vec<&[u8]> = out.split(|b| *b == 0).collect();
+            assert_eq!(String::from_utf8_lossy(parts.pop().expect("a count")).trim(), "255", "{shell:?}");
+            assert!(
+                parts == args,
+                "{shell:?}: {:?}",
+                parts.iter().map(|p| p.escape_ascii().to_string()).collect::<Vec<_>>()
+            );
+        }
     }
 }
