@@ -42,6 +42,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("containerd", "containerd"),
     tool("ctr", "containerd"),
     tool("runc", "runc"),
+    tool("dockerd", "docker.io"),
     // No folder of programs: an absolute path is looked for as it is.
     tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];

@@ -59,8 +59,13 @@ impl Part for Containerd {
 
 /// How layers are put together. The kernel puts no overlay upon an overlay, such as a container's root is.
 fn snapshotter(lab: &Lab) -> Result<&'static str, String> {
+    Ok(if is_on_overlay(lab)? { "native" } else { "overlayfs" })
+}
+
+/// Whether the lab's state lies on an overlay.
+pub(super) fn is_on_overlay(lab: &Lab) -> Result<bool, String> {
     let kind = output(Command::new("stat").args(["--file-system", "--format=%T"]).arg(lab.state()))?;
-    Ok(if kind.trim() == "overlayfs" { "native" } else { "overlayfs" })
+    Ok(kind.trim() == "overlayfs")
 }
 
 fn configuration(snapshotter: &str) -> String {

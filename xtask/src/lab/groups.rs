@@ -48,6 +48,11 @@ pub(super) fn of_node(lab: &Lab, node: super::site::Node) -> String {
     format!("/{}/{}", Lab::mark(&lab.name), node.name())
 }
 
+/// The group below which dockerd makes those of its containers.
+pub(super) fn of_docker(lab: &Lab) -> String {
+    format!("/{}/docker", Lab::mark(&lab.name))
+}
+
 /// Makes the groups.
 pub(super) fn create(lab: &Lab) -> Result<(), String> {
     let tracker = tracker()?;
@@ -55,7 +60,7 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
     for hierarchy in hierarchies() {
         let mut above = hierarchy;
         pass_on(&above)?;
-        let nodes: Vec<String> = lab.nodes().map(|n| n.name()).collect();
+        let nodes: Vec<String> = lab.nodes().map(|n| n.name()).chain(["docker".into()]).collect();
         above.push(Lab::mark(&lab.name));
         make(&above)?;
         inherit(&above)?;

@@ -11,6 +11,7 @@ mod certificates;
 mod cluster;
 mod containerd;
 mod control;
+mod docker;
 mod etcd;
 mod groups;
 mod images;
@@ -41,7 +42,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A lab is a Kubernetes of one to three nodes with containerd, Multus, the reference CNI plugins and
-whereabouts. Nothing in it can reach, or be reached from, anything outside this machine.
+whereabouts, and a Docker daemon. Nothing in it can reach, or be reached from, anything outside this machine.
 
 Examples:
   cargo xtask lab up --install
@@ -113,6 +114,9 @@ enum Task {
 
 /// The variable that tells a test the lab's kubeconfig.
 const KUBECONFIG: &str = "POD_LAB_KUBECONFIG";
+
+/// The variable that tells a test the socket of the lab's Docker daemon.
+const DOCKER: &str = "POD_LAB_DOCKER";
 
 /// The variable that tells a test this program, by which it can stop and start servers.
 const XTASK: &str = "POD_LAB_XTASK";
@@ -212,6 +216,7 @@ fn run(lab: &Lab, command: &[OsString]) -> Result<ExitCode, String> {
     let mut run = Command::new(&words[0]);
     run.args(&words[1..]).args(command);
     run.env("PATH", path).env("KUBECONFIG", lab.admin()).env(KUBECONFIG, lab.admin());
+    run.env(DOCKER, docker::socket(lab)).env("DOCKER_HOST", format!("unix://{}", docker::socket(lab).display()));
     run.env("POD_LAB_NAME", &lab.name).env("POD_LAB_IMAGE", containerd::IMAGE).env(XTASK, crate::project::own()?);
     // No proxy can be reached from there.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().to_lowercase().ends_with("_proxy")) {
