@@ -2,7 +2,7 @@
 
 mod lab;
 
-use pod_core::{Filter, Registry};
+use pod_core::{Capability, Filter, Registry};
 use pod_testkit::Target;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let target = Target::new("docker", registry.clone(), uri.clone())
         .with_image(lab::image())
         .with_bad_image(bad)
-        .with_jobs(4)
+        .with_jobs(6)
         .with_scale(4.0);
     let mut code = pod_testkit::run(target);
     let backend = runtime.block_on(registry.connect(&uri)).expect("the lab's daemon");
@@ -30,11 +30,12 @@ fn main() -> ExitCode {
     code
 }
 
-/// What the backend says it can do is what is committed.
+/// What the backend says it can do is what is committed, but for what the machine's kernel may lack.
 fn says_what_it_can(runtime: &tokio::runtime::Runtime, registry: &Registry) {
     let backend = runtime.block_on(registry.connect(&lab::uri())).expect("the lab's daemon");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capabilities.json");
-    if let Err(e) = pod_testkit::golden::check(&*backend, &path) {
+    let varying = [Capability::LimitCpu, Capability::LimitMemory, Capability::LimitPids];
+    if let Err(e) = pod_testkit::golden::check_on_any(&*backend, &varying, &path) {
         panic!("{e}");
     }
 }

@@ -74,6 +74,7 @@ runs as it was asked for, and what others made, is never touched.
 
 Examples:
   pod gc k8s:
+  pod gc docker:
   pod gc -y k8s://lab/shop/")]
 pub(crate) struct Gc {
     /// The backend; the default one when there is none

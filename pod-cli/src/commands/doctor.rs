@@ -28,6 +28,13 @@ pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit> {
         let found = cluster.doctor().await;
         checks.extend(found.into_iter().map(|d| check(d.subject, d.good, d.optional, d.found, d.fix)));
     }
+    // As above: a daemon that does not answer was told.
+    if pod::docker::SCHEMES.contains(&uri.scheme())
+        && let Ok(daemon) = super::gc::daemon(&uri).await
+    {
+        let found = daemon.doctor().await;
+        checks.extend(found.into_iter().map(|d| check(d.subject, d.good, d.optional, d.found, d.fix)));
+    }
     let list = CheckList(checks);
     context.print(&list)?;
     Ok(Exit::yes_or_no(list.good()))

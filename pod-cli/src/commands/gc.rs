@@ -4,21 +4,48 @@ use super::k8s;
 use crate::args::Gc;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::LeftoverList;
-use pod::{Error, IoResultExt, Result};
+use crate::output::{ContainerLeftoverList, LeftoverList, Report};
+use pod::docker::{DockerBackend, DockerConfig};
+use pod::{BackendUri, Error, IoResultExt, Result};
+use std::future::Future;
 use std::io::{IsTerminal, Write};
 
 pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit> {
     let uri = context.backend_uri(args.uri.as_deref())?;
-    if uri.scheme() != "k8s" {
-        return Err(Error::unsupported("nothing is left behind on this backend for others to collect")
+    match uri.scheme() {
+        "k8s" => {
+            let backend = k8s::open(&uri).await?;
+            let found = backend.gc_candidates().await?;
+            let list = LeftoverList(found.clone());
+            collect(context, &args, found.len(), &list, backend.gc(&found)).await
+        }
+        scheme if pod::docker::SCHEMES.contains(&scheme) => {
+            let backend = daemon(&uri).await?;
+            let found = backend.gc_candidates().await?;
+            let list = ContainerLeftoverList(found.clone());
+            collect(context, &args, found.len(), &list, backend.gc(&found)).await
+        }
+        _ => Err(Error::unsupported("nothing is left behind on this backend for others to collect")
             .with_context("backend", uri.to_string())
-            .with_hint("its next command finishes or undoes what a killed one left"));
+            .with_hint("its next command finishes or undoes what a killed one left")),
     }
-    let backend = k8s::open(&uri).await?;
-    let found = backend.gc_candidates().await?;
-    let count = found.len();
-    context.print(&LeftoverList(found.clone()))?;
+}
+
+/// Reaches a Docker daemon, or Podman.
+pub(super) async fn daemon(uri: &BackendUri) -> Result<DockerBackend> {
+    let named = |e: Error| e.with_operation("connect").with_backend(uri.to_string());
+    DockerBackend::open(DockerConfig::from_uri(uri)?).await.map_err(named)
+}
+
+/// Shows what was found, and removes it when that is agreed to.
+async fn collect(
+    context: &Context,
+    args: &Gc,
+    count: usize,
+    list: &impl Report,
+    removal: impl Future<Output = Result<usize>>,
+) -> Result<Exit> {
+    context.print(list)?;
     if count == 0 {
         context.say("nothing is left behind");
         return Ok(Exit::OK);
@@ -27,7 +54,7 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit> {
         context.say("nothing was removed");
         return Ok(Exit::NO);
     }
-    let removed = backend.gc(&found).await?;
+    let removed = removal.await?;
     context.say(&format!("{removed} of {count} removed"));
     Ok(Exit::OK)
 }

@@ -1,5 +1,6 @@
 //! What goes to stdout: data only, in the format asked for.
 
+mod docker;
 mod forward;
 mod k8s;
 mod net;
@@ -9,6 +10,7 @@ mod tools;
 mod topology;
 mod views;
 
+pub(crate) use docker::*;
 pub(crate) use forward::*;
 pub(crate) use k8s::*;
 pub(crate) use net::*;

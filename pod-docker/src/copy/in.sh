@@ -45,6 +45,16 @@ done </etc/group
 esac
 g=${g:-0}
 fi
+for o in "${s%/*}"/.pod-*; do
+[ -d "$o" ] && [ ! -L "$o" ] || continue
+t=${o##*/.pod-}
+case $t in *[!0-9a-f]*) continue ;; esac
+[ ${#t} = ${#token} ] || continue
+case $(cat /proc/[0-9]*/cmdline 2>/dev/null) in
+*"$t"*) ;;
+*) rm -rf -- "$o" ;;
+esac
+done
 umask 077
 mkdir -- "$s" || exit 8
 trap 'cd /; rm -rf -- "$s"' 0

@@ -340,7 +340,8 @@ async fn take_in(target: &Target, request: CopyInRequest, released: oneshot::Rec
         Err(e) => {
             // Nothing of it is left when the caller hears of it.
             mover.abandon().await;
-            Err(e)
+            let named = e.context().iter().any(|(key, _)| *key == "path");
+            Err(if named { e } else { e.with_context("path", show(dest)) })
         }
     }
 }

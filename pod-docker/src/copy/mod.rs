@@ -4,7 +4,8 @@
 //! a tar stream that the daemon unpacks, into a hidden directory beside the destination that a script in
 //! the container made (`in.sh`). The same script compares what came with a list that came last in the
 //! stream, and moves it when it is whole. If anything fails, or whoever copies goes away, the script
-//! removes the directory.
+//! removes the directory. A script that was killed, with its container or by a daemon that died, leaves
+//! it; the next copy to that place takes it away, because no process holds its token any more.
 //!
 //! The daemon sees a container's own files and its volumes, not what else is mounted in it: into a tmpfs,
 //! `/dev/shm` or `/proc` it would write beneath the mount, where nobody finds it. There it does not find the

@@ -4,7 +4,7 @@
 //! goes with it, also when it is killed.
 
 use super::parts::Part;
-use super::process::{Place, Program, output};
+use super::process::{Place, Program, Record, output, wait};
 use super::site::{Lab, make};
 use super::{containerd, groups, network};
 use serde_json::Value;
@@ -47,6 +47,26 @@ fn storage(lab: &Lab) -> Result<&'static str, String> {
     Ok(if containerd::is_on_overlay(lab)? { "vfs" } else { "overlay2" })
 }
 
+/// Clears what a daemon that was killed left: its pid, which may be another's by now, so that it would not
+/// start; and its containerd, which sees none of the mounts of the next one.
+fn clear(lab: &Lab) -> Result<(), String> {
+    let containerd = lab.path("docker/exec/containerd/containerd.pid");
+    let pid = std::fs::read_to_string(&containerd).ok().and_then(|t| t.trim().parse::<u32>().ok());
+    let is_one =
+        |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "containerd");
+    if let Some(pid) = pid.filter(|pid| is_one(*pid)) {
+        output(Command::new("kill").arg("-KILL").arg(pid.to_string()))?;
+        wait(LIMIT, || if is_one(pid) { Err(format!("containerd {pid} does not end")) } else { Ok(()) })?;
+    }
+    for file in [containerd, lab.path("docker/docker.pid")] {
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{}: {e}", file.display())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Part for Docker {
     fn name(&self) -> String {
         NAME.into()
@@ -59,12 +79,8 @@ impl Part for Docker {
 
     fn prepare(&self, lab: &Lab) -> Result<(), String> {
         make(&lab.path("docker/run"))?;
-        // A daemon that was killed leaves its pid, which may be another's by now, and it would not start.
-        for file in ["docker/docker.pid", "docker/exec/containerd/containerd.pid"] {
-            match std::fs::remove_file(lab.path(file)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{file}: {e}")),
-                _ => {}
-            }
+        if Record::load(&lab.name, NAME).is_none_or(|r| !r.alive()) {
+            clear(lab)?;
         }
         add_netns(&netns(lab))
     }

@@ -1,0 +1,80 @@
+//! A daemon that dies and comes back. It is stopped: nothing else runs beside this.
+
+mod lab;
+
+use futures_util::StreamExt;
+use pod_core::copy::{Chunk, CopyInRequest, CopySource, Entry, EntryKind, EntryStream, Item, StatRequest};
+use pod_core::{
+    ConnectionExt, CreateRequest, ErrorKind, EventsRequest, ExecRequest, RemoveRequest, StartRequest, State,
+};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+async fn exists(w: &lab::Running, path: &str) -> bool {
+    w.connection.stat(StatRequest::new(path)).await.expect("a look").is_some()
+}
+
+/// Stops or starts the lab's daemon.
+fn server(words: &[&str]) {
+    let xtask = std::env::var("POD_LAB_XTASK").expect("POD_LAB_XTASK names xtask");
+    let lab = std::env::var("POD_LAB_NAME").expect("POD_LAB_NAME names the lab");
+    let done = Command::new(xtask).arg("lab").args(words).args(["--name", &lab]).output().expect("xtask");
+    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Kills the lab's daemon in the middle of an exec, a copy, and while events are followed, and starts it
+/// again.
+#[tokio::test]
+async fn a_daemon_that_dies_is_told_at_once_and_leaves_nothing() {
+    let w = Arc::new(lab::Running::new("outage").await.expect("a workload"));
+    let mut process = w.connection.exec(ExecRequest::new(["sleep", "60"])).await.expect("a program");
+    let mut events = w.backend.events(EventsRequest::of(w.name.clone())).await.expect("events");
+    let (sink, stream) = EntryStream::channel();
+    let feed = tokio::spawn(async move {
+        sink.send(Ok(Item::Entry(Entry::new("", EntryKind::File { size: 1 << 30 })))).await;
+        for i in 0..(1u64 << 14) {
+            let chunk = Chunk { offset: i << 16, data: vec![7; 64 << 10].into() };
+            if !sink.send(Ok(Item::Chunk(chunk))).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let copying = {
+        let w = w.clone();
+        tokio::spawn(
+            async move { w.connection.copy_in(CopyInRequest::new("/tmp/half", CopySource::Stream(stream))).await },
+        )
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::task::spawn_blocking(|| server(&["stop", "dockerd", "--kill"])).await.expect("it is killed");
+
+    let soon = Duration::from_secs(20);
+    let e = tokio::time::timeout(soon, copying).await.expect("the copy ends").expect("no panic").expect_err("it broke");
+    assert!(matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Integrity), "{e}");
+    let e = tokio::time::timeout(soon, process.wait()).await.expect("the exec ends").expect_err("its end is not known");
+    assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+    let e = tokio::time::timeout(soon, events.next()).await.expect("the events end");
+    assert!(e.is_none_or(|e| e.is_err_and(|e| e.kind() == ErrorKind::Unavailable)));
+    let e = w.backend.inspect(&w.name).await.expect_err("no daemon");
+    assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+    let e = w.backend.create(CreateRequest::new(lab::spec(&lab::unique("outage"))).with_start()).await;
+    assert_eq!(e.expect_err("no daemon").kind(), ErrorKind::Unavailable);
+    feed.await.expect("the source ends");
+
+    tokio::task::spawn_blocking(|| server(&["start", "dockerd"])).await.expect("it starts");
+    // Without live-restore, a daemon that comes back finds its containers ended.
+    let found = w.backend.inspect(&w.name).await.expect("it is there");
+    if !found.state.is_running() {
+        assert!(matches!(found.state, State::Exited(_)), "{}", found.state);
+        w.backend.start(StartRequest::new(w.name.clone())).await.expect("it starts again");
+    }
+    assert!(!exists(&w, "/tmp/half").await, "half a file was left");
+    // What was being copied is still beside it, and goes with the next copy.
+    let source = CopySource::Memory(vec![(Entry::new("", EntryKind::File { size: 1 }), "x".into())]);
+    w.connection.copy_in(CopyInRequest::new("/tmp/whole", source)).await.expect("a copy");
+    let out = w.connection.run(ExecRequest::shell("ls -A /tmp")).await.expect("a program");
+    assert_eq!(out.stdout_text(), "whole\n", "what is left");
+    w.backend.remove(RemoveRequest::new(w.name.clone()).with_force(true)).await.expect("removed");
+}
