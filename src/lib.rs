@@ -21,7 +21,7 @@
 
 pub use pod_core::*;
 
-/// Docker and Podman.
+/// Docker.
 #[cfg(feature = "docker")]
 pub use pod_docker as docker;
 

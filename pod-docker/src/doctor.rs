@@ -1,7 +1,7 @@
 //! What a daemon has of what the verbs need, and what closes each gap. Read-only.
 
 use crate::DockerBackend;
-use crate::engine::{Info, Kind, NEWEST, Query};
+use crate::engine::{Info, NEWEST, Query};
 
 /// What was found of one thing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -32,7 +32,7 @@ fn missing(subject: &str, found: impl Into<String>, fix: impl Into<String>) -> D
 }
 
 /// What the daemon says of itself.
-fn of_info(info: &Info, kind: Kind) -> Vec<Diagnosis> {
+fn of_info(info: &Info) -> Vec<Diagnosis> {
     let mut all = Vec::new();
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
     all.push(good("who runs the daemon", if rootless { "an ordinary user: rootless" } else { "root" }));
@@ -69,14 +69,12 @@ fn of_info(info: &Info, kind: Kind) -> Vec<Diagnosis> {
             limited(subject, "this daemon can't set them", "turn the controller on in the kernel")
         });
     }
-    if kind == Kind::Docker {
-        let drivers = info.plugins.log.clone().unwrap_or_default();
-        all.push(if drivers.is_empty() || drivers.iter().any(|d| d == "local") {
-            good("logs", "the driver `local` keeps them, byte for byte")
-        } else {
-            missing("logs", "the daemon lacks the driver `local`", "update the daemon")
-        });
-    }
+    let drivers = info.plugins.log.clone().unwrap_or_default();
+    all.push(if drivers.is_empty() || drivers.iter().any(|d| d == "local") {
+        good("logs", "the driver `local` keeps them, byte for byte")
+    } else {
+        missing("logs", "the daemon lacks the driver `local`", "update the daemon")
+    });
     for warning in info.warnings.iter().flatten() {
         let words = warning.trim_start_matches("WARNING: ").to_owned();
         all.push(limited("the daemon warns", words, "docker info"));
@@ -89,15 +87,8 @@ impl DockerBackend {
     pub async fn doctor(&self) -> Vec<Diagnosis> {
         let engine = self.engine();
         let mut all = Vec::new();
-        let api = format!(
-            "{} {}, API {} of at most {NEWEST}",
-            match engine.kind {
-                Kind::Docker => "Docker Engine",
-                Kind::Podman => "Podman",
-            },
-            engine.about.version,
-            engine.version
-        );
+        let version = &engine.about.version;
+        let api = format!("Docker Engine {version}, API {} of at most {NEWEST}", engine.version);
         all.push(good("daemon", api));
         all.push(if engine.is_open() {
             limited(
@@ -109,7 +100,7 @@ impl DockerBackend {
             good("way to the daemon", engine.place())
         });
         match engine.get::<Info>("/info", Query::new()).await {
-            Ok(info) => all.extend(of_info(&info, engine.kind)),
+            Ok(info) => all.extend(of_info(&info)),
             Err(f) => all.push(missing("what the daemon can do", engine.error(f).to_string(), "docker info")),
         }
         all
@@ -126,7 +117,7 @@ mod tests {
             "SecurityOptions":["name=seccomp","name=rootless"],"Plugins":{"Log":["json-file"]},
             "Warnings":["WARNING: No swap limit support"]}"#;
         let info: Info = serde_json::from_str(text).expect("info");
-        let found = of_info(&info, Kind::Docker);
+        let found = of_info(&info);
         let of = |subject: &str| found.iter().find(|d| d.subject == subject).expect(subject);
         assert!(of("who runs the daemon").found.contains("rootless"));
         assert!(!of("storage").good && of("memory limits").good && !of("limits of processes").good);

@@ -1,13 +1,14 @@
-//! Docker and Podman for POD: containers run, reached, copied to and from.
+//! Docker for POD: containers run, reached, copied to and from.
 //!
 //! A workload is a container; the backend is a daemon that speaks Docker's API, at the endpoint that an
-//! address names ([`DockerConfig`]). [`register`] adds `docker:` and `podman:` to a registry. Every
-//! container of the daemon is a workload, whoever made it; what is made here carries the owner and the
-//! whole specification as labels.
+//! address names ([`DockerConfig`]). [`register`] adds `docker:` to a registry, and `podman:`, whose service
+//! speaks the same API: it is found, and refused until it is proven to keep the contract. Every container
+//! of the daemon is a workload, whoever made it; what is made here carries the owner and the whole
+//! specification as labels.
 //!
 //! The API is spoken as the daemon offers it, 1.40 to 1.44, over a client of POD's own: what streams has no
 //! time limit, outputs are taken apart by what was asked for and never by what they look like, and of what a
-//! daemon says only what is needed is read, so that Podman is understood as well.
+//! daemon says only what is needed is read.
 //!
 //! What is not there, and refused as a capability: attaching to a command's own streams, workloads that
 //! outlive their command, ports of a workload's own loopback, and networks.
@@ -48,7 +49,7 @@ impl BackendFactory for DockerFactory {
     }
 
     fn describe(&self) -> &'static str {
-        "containers of a Docker daemon or of Podman"
+        "containers of a Docker daemon"
     }
 
     fn split(&self, address: BackendUri) -> Result<Address> {

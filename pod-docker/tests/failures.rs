@@ -22,7 +22,7 @@ async fn refused(text: &str) -> Error {
 }
 
 /// A server at a unix socket or port that answers each connection so.
-async fn answering(text: &'static str) -> (tempfile::TempDir, String) {
+fn answering(text: &'static str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("s.sock");
     let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
@@ -57,19 +57,28 @@ async fn daemons_that_can_not_be_reached() {
 
 #[tokio::test]
 async fn what_answers_and_is_no_daemon() {
-    let (_dir, uri) = answering("SSH-2.0-OpenSSH_9.2\r\n").await;
+    let (_dir, uri) = answering("SSH-2.0-OpenSSH_9.2\r\n");
     let e = refused(&uri).await;
     assert_eq!(e.kind(), ErrorKind::Unavailable);
     assert!(e.message().contains("HTTP"), "{e}");
 
-    let (_dir, uri) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").await;
+    let (_dir, uri) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK");
     let e = refused(&uri).await;
     assert_eq!(e.kind(), ErrorKind::ConfigInvalid, "{e}");
 
-    let (_dir, uri) = answering("HTTP/1.1 200 OK\r\nApi-Version: 1.24\r\nContent-Length: 2\r\n\r\nOK").await;
+    let (_dir, uri) = answering("HTTP/1.1 200 OK\r\nApi-Version: 1.24\r\nContent-Length: 2\r\n\r\nOK");
     let e = refused(&uri).await;
     assert_eq!(e.kind(), ErrorKind::Unsupported);
     assert!(e.message().contains("1.24"), "{e}");
+
+    // Each request is answered so: by what a version says, it is Podman.
+    let (_dir, uri) = answering(concat!(
+        "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nConnection: close\r\n\r\n",
+        r#"{"Version":"4.3.1","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#
+    ));
+    let e = refused(&uri).await;
+    assert_eq!(e.kind(), ErrorKind::Unsupported);
+    assert!(e.message().contains("Podman"), "{e}");
 }
 
 #[tokio::test]

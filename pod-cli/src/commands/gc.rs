@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: Gc) -> Result<Exit> {
     }
 }
 
-/// Reaches a Docker daemon, or Podman.
+/// Reaches a Docker daemon.
 pub(super) async fn daemon(uri: &BackendUri) -> Result<DockerBackend> {
     let named = |e: Error| e.with_operation("connect").with_backend(uri.to_string());
     DockerBackend::open(DockerConfig::from_uri(uri)?).await.map_err(named)

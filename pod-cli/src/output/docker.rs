@@ -1,4 +1,4 @@
-//! What the commands print of Docker and Podman.
+//! What the commands print of Docker.
 
 use super::{Report, Table};
 use pod::docker::Leftover;

@@ -2,7 +2,7 @@
 
 use super::{Inspected, by_id, remove};
 use crate::engine::failure::Failure;
-use crate::engine::{Engine, Kind, Query, part};
+use crate::engine::{Engine, Query, part};
 use crate::errors;
 use crate::owner::{LEASE, OPERATION, SPEC};
 use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
@@ -31,7 +31,7 @@ fn limits(limits: &Limits, host: &mut Map<String, Value>) {
 }
 
 /// The body of `POST /containers/create`.
-fn body(spec: &WorkloadSpec, image: &str, owner: &str, kind: Kind, start: bool) -> Result<Value> {
+fn body(spec: &WorkloadSpec, image: &str, owner: &str, start: bool) -> Result<Value> {
     let mut asked = spec.clone();
     // What the labels hold is not held twice.
     asked.labels.clear();
@@ -53,11 +53,9 @@ fn body(spec: &WorkloadSpec, image: &str, owner: &str, kind: Kind, start: bool) 
         let hosts: Vec<String> = spec.hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect();
         host.insert("ExtraHosts".into(), json!(hosts));
     }
-    if kind == Kind::Docker {
-        // Docker's own choice, json-file, writes text: bytes that are no UTF-8 are lost, and it grows for
-        // ever (Docker's documentation, "Local file logging driver").
-        host.insert("LogConfig".into(), json!({"Type": "local"}));
-    }
+    // Docker's own choice, json-file, writes text: bytes that are no UTF-8 are lost, and it grows for ever
+    // (Docker's documentation, "Local file logging driver").
+    host.insert("LogConfig".into(), json!({"Type": "local"}));
     let env: Vec<String> = spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut body = json!({
         "Image": image,
@@ -115,7 +113,7 @@ pub(crate) fn start_error(engine: &Engine, name: &WorkloadName, failure: Failure
 /// nothing.
 pub(crate) async fn create(engine: &Engine, request: &CreateRequest, image: &str, owner: &str) -> Result<Inspected> {
     let spec = &request.spec;
-    let body = body(spec, image, owner, engine.kind, request.start)?;
+    let body = body(spec, image, owner, request.start)?;
     let query = Query::new().with("name", spec.name.as_str());
     let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
         let missing = crate::images::is_missing(&f);
@@ -167,7 +165,7 @@ mod tests {
             .with_label("app", "web")
             .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
         spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
-        let made = body(&spec, "debian:12", "me.0", Kind::Docker, true).expect("a body");
+        let made = body(&spec, "debian:12", "me.0", true).expect("a body");
         assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
         assert_eq!(made["Env"], json!(["A=b=c"]));
         assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
@@ -183,11 +181,11 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_the_images() {
-        let made = body(&spec(), "a", "me.0", Kind::Podman, false).expect("a body");
+        let made = body(&spec(), "a", "me.0", false).expect("a body");
         for left_out in ["Cmd", "WorkingDir", "User"] {
             assert_eq!(made[left_out], Value::Null, "{left_out}");
         }
-        assert_eq!(made["HostConfig"], json!({}));
+        assert_eq!(made["HostConfig"], json!({"LogConfig": {"Type": "local"}}));
         assert_eq!(made["Labels"][LEASE], Value::Null);
     }
 }
