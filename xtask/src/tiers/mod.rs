@@ -73,7 +73,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, String> {
         unit::run(&project, &mut report);
     }
     if tiers.contains(&Tier::System) {
-        report.begin("2, system", minutes(20));
+        report.begin("2, system", minutes(24));
         system::run(&project, &mut report, system::Plan { install: args.install, soak: false, build: build.take() });
     }
     if tiers.contains(&Tier::Soak) {
