@@ -15,7 +15,13 @@ pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit> {
             checks.push(Check::new(format!("{uri} answers"), Verdict::Good, "it does"));
             checks.extend(lacking(backend.capabilities()));
         }
-        Err(e) => checks.push(Check::new(format!("{uri} answers"), Verdict::Missing, whole(&e))),
+        Err(e) => {
+            let check = Check::new(format!("{uri} answers"), Verdict::Missing, whole(&e));
+            checks.push(match e.hint() {
+                Some(hint) => check.with_fix(hint),
+                None => check,
+            });
+        }
     }
     #[cfg(target_os = "linux")]
     if uri.scheme() == "local" {
@@ -72,9 +78,20 @@ fn lacking(has: Capabilities) -> impl Iterator<Item = Check> {
     lacking.map(|c| Check::new(c.path(), Verdict::Limited, format!("it can't: {}", c.describe())))
 }
 
-/// An error with all its causes, on one line.
+/// An error with all its causes that it does not tell by itself, on one line; without its hint, which is the
+/// fix.
 fn whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    if let Some(hint) = error.hint()
+        && let Some(rest) = text.strip_suffix(&format!("; {hint}"))
+    {
+        text.truncate(rest.len());
+    }
     let first: &dyn std::error::Error = error;
-    let all: Vec<_> = std::iter::successors(Some(first), |e| e.source()).map(ToString::to_string).collect();
-    all.join(": ")
+    for cause in std::iter::successors(first.source(), |e| e.source()).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

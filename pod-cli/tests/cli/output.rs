@@ -60,6 +60,17 @@ fn capabilities_are_all_there() {
     assert_eq!(run(&["doctor", "mem:"]).code, 0);
 }
 
+/// What is found and what mends it are told apart.
+#[test]
+fn the_doctor_tells_the_fix_of_a_server_that_is_not_there() {
+    let ran = run(&["doctor", "docker:?socket=/nonexistent/socket", "-o", "json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let checks: serde_json::Value = serde_json::from_str(&ran.stdout).expect(&ran.stdout);
+    let text = |key: &str| checks[0][key].as_str().unwrap_or_default().to_owned();
+    assert!(text("found").contains("/nonexistent/socket") && text("fix").contains("DOCKER_HOST"), "{checks}");
+    assert!(!text("found").contains(&text("fix")), "{checks}");
+}
+
 #[test]
 fn a_network_is_made_and_told() {
     let made = run(&["net", "create", "red", "--vlan", "100", "--subnet", "10.1.0.0/24"]);
