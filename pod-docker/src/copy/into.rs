@@ -1,10 +1,9 @@
 //! Copying in.
 
 use super::check_path;
-use super::manifest::Manifest;
 use crate::engine::http::Body;
 use crate::engine::{Query, part};
-use crate::exec::{Running, Target, escaped, open_script};
+use crate::exec::{Running, Target, open_script};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Method;
@@ -16,6 +15,7 @@ use pod_core::copy::{
     show, split,
 };
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::{Manifest, escaped};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::oneshot;

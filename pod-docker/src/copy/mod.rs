@@ -14,7 +14,6 @@
 //! [`StreamCheck`]: pod_core::copy::StreamCheck
 
 mod into;
-mod manifest;
 mod out;
 
 pub(crate) use into::copy_in;

@@ -27,7 +27,7 @@ pub(crate) struct ExecDriver {
 
 /// Signals one process of a token, or kills all of it. As root: what a program started may run as anyone.
 async fn signal(target: &Target, token: &str, to: Option<(Signal, u32)>) -> Result<()> {
-    let said = match run_script(target, &wrap::signal(token, to)).await {
+    let said = match run_script(target, &pod_shell::signal(wrap::SHELL, token, to)).await {
         Ok(said) => said,
         // A container that does not run, or is gone, runs nothing.
         Err(e) if matches!(e.kind(), ErrorKind::WrongState | ErrorKind::NotFound) => return Ok(()),
@@ -35,11 +35,11 @@ async fn signal(target: &Target, token: &str, to: Option<(Signal, u32)>) -> Resu
     };
     match said.status {
         ExitStatus::Exited(0) => Ok(()),
-        ExitStatus::Exited(wrap::NO_PROC) => Err(target.about(
+        ExitStatus::Exited(pod_shell::NO_PROC) => Err(target.about(
             Error::unsupported("the container has no /proc to find processes by: the program was left")
                 .with_hint("use a container with /proc"),
         )),
-        ExitStatus::Exited(wrap::NOT_ALLOWED) => Err(target.about(
+        ExitStatus::Exited(pod_shell::NOT_ALLOWED) => Err(target.about(
             Error::new(ErrorKind::PermissionDenied, "some processes of the program can't be signalled: they were left")
                 .with_context("pids", said.stdout_text().trim().to_owned()),
         )),

@@ -7,7 +7,6 @@
 //! that, and how it ended.
 
 mod driver;
-mod marks;
 mod pump;
 mod script;
 mod start;
@@ -15,7 +14,7 @@ mod wrap;
 
 pub(crate) use script::{Running, never_began, open as open_script, run as run_script};
 pub(crate) use start::start;
-pub(crate) use wrap::{SHELL, escaped};
+pub(crate) use wrap::SHELL;
 
 use crate::engine::Engine;
 use pod_core::{Error, WorkloadName};

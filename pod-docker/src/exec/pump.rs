@@ -5,12 +5,12 @@
 //! as it would on this machine. What a reader has let go of is read on and dropped.
 
 use super::Target;
-use super::marks::{Mark, Scanner};
 use crate::containers::exit_status;
 use crate::engine::frame::{Frames, Output};
 use crate::engine::{Query, part};
 use bytes::Bytes;
 use pod_core::{BoxDuplex, ExitStatus, Streams};
+use pod_shell::{Mark, Scanner};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};

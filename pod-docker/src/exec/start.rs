@@ -1,7 +1,6 @@
 //! Starting programs.
 
 use super::driver::{ExecDriver, SHELL_LESS};
-use super::marks::{Mark, Scanner};
 use super::pump::{self, End, How};
 use super::{Target, wrap};
 use crate::engine::failure::Failure;
@@ -9,6 +8,7 @@ use crate::engine::{Query, part};
 use crate::errors;
 use http::StatusCode;
 use pod_core::{BoxDuplex, Error, ErrorKind, ExecRequest, Process, Result};
+use pod_shell::{Mark, Scanner};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;

@@ -2,33 +2,23 @@
 //!
 //! `run.sh` looks the program up as execvp(3) does, says what it found, and runs it: by its path where the
 //! shell has something of its own by that name, as BusyBox does for all its programs. Its environment holds
-//! `POD_EXEC=TOKEN`, by which a second exec, `signal.sh`, finds all it started. Nothing of the request
+//! `POD_EXEC=TOKEN`, by which a second exec ([`pod_shell::signal`]) finds all it started. Nothing of the request
 //! becomes part of a script: all is passed as arguments or environment.
 //!
 //! The scripts keep to what dash, bash and BusyBox have in common (POSIX.1-2017, "Shell Command
 //! Language"). The shell's own words, such as `Killed`, go nowhere: they are nobody's output.
 
-use pod_core::{Error, ExecRequest, Result, Signal};
+use pod_core::{Error, ExecRequest, Result};
 
 /// Its arguments: the token, a terminal's rows and columns or nothing, how many variables follow for
 /// `env`, how many words follow as escapes (all or none); the variables; the program and its arguments.
 const RUN: &str = include_str!("run.sh");
-
-/// Finds processes by the token, given in two parts so that the script does not find itself. With a
-/// process id it sends that one the signal, if it is of the token; else it kills all of the token and
-/// their children until none is left, and prints those it can't kill.
-const SIGNAL: &str = include_str!("signal.sh");
 
 /// The shell that runs the scripts.
 pub(crate) const SHELL: &str = "/bin/sh";
 
 /// The variable that marks a program and all it starts.
 pub(crate) const MARK: &str = "POD_EXEC";
-
-/// Exit code of [`SIGNAL`] where there is no `/proc`.
-pub(crate) const NO_PROC: u8 = 3;
-/// Exit code of [`SIGNAL`] when processes could not be signalled.
-pub(crate) const NOT_ALLOWED: u8 = 4;
 
 /// Variables that shells keep for themselves or read in their own way, such as numbers only: `env` sets
 /// them when the shell is gone.
@@ -73,18 +63,6 @@ pub(crate) struct Wrapped {
     pub(crate) env: Vec<String>,
 }
 
-/// Text as the script takes it back (printf(1p), %b). Four digits: what follows may be a digit, too.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            b' '..=b'[' | b']'..=b'~' => out.push(char::from(*byte)),
-            other => out.push_str(&format!("\\0{other:03o}")),
-        }
-    }
-    out
-}
-
 /// What runs a request's program under this token. The API takes text only, UTF-8; where there are other
 /// bytes, all words go as escapes that the script takes back.
 ///
@@ -114,7 +92,7 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     let plain: std::result::Result<Vec<String>, _> = words.iter().cloned().map(String::from_utf8).collect();
     let (words, escapes) = match plain {
         Ok(words) => (words, 0),
-        Err(_) => (words.iter().map(|w| escaped(w)).collect(), words.len()),
+        Err(_) => (words.iter().map(|w| pod_shell::escaped(w)).collect(), words.len()),
     };
     let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
     let (count, escapes) = (count.to_string(), escapes.to_string());
@@ -123,17 +101,10 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     Ok(Wrapped { argv, env })
 }
 
-/// The argv that signals one process of this token, or kills all of it.
-pub(crate) fn signal(token: &str, to: Option<(Signal, u32)>) -> Vec<String> {
-    let (first, second) = token.split_at(token.len() / 2);
-    let (number, pid) = to.map_or_else(Default::default, |(s, pid)| (s.get().to_string(), pid.to_string()));
-    [SHELL, "-c", SIGNAL, "pod", first, second, &number, &pid].map(str::to_owned).to_vec()
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::super::marks::{Mark, Scanner};
     use super::*;
+    use pod_shell::{Mark, Scanner};
     use std::process::{Command, Stdio};
 
     /// The shells of this machine: each as the argv that stands for `/bin/sh`.

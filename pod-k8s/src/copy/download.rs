@@ -1,9 +1,10 @@
 //! Copying out.
 
-use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::far::{Far, Running, complaints, no_shell};
 use super::{check_path, errors, listed};
 use pod_core::copy::{CopyOutRequest, EntrySink, EntryStream, show, tar};
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::escaped;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 

@@ -2,7 +2,6 @@
 
 use super::errors;
 use crate::exec::driver::end_of;
-use crate::exec::marks::Scanner;
 use crate::exec::open::Streams;
 use crate::exec::session::{self, Session, Setup, StdinEnd};
 use crate::exec::{End, Order, PodWatch, Target, status, wrap};
@@ -10,6 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pod_core::{BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, Result};
+use pod_shell::Scanner;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, BufReader};
@@ -113,18 +113,6 @@ async fn let_go(orders: tokio::sync::mpsc::Sender<Order>) {
 
 fn empty() -> BoxRead {
     Box::pin(tokio::io::empty())
-}
-
-/// A path as an argument of a script: printable text stays, the rest is octal for `printf %b`.
-pub(crate) fn escaped(path: &[u8]) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path {
-        match byte {
-            b' '..=b'[' | b']'..=b'~' => text.push(char::from(*byte)),
-            other => text.push_str(&format!("\\0{other:03o}")),
-        }
-    }
-    text
 }
 
 /// The most that is read of what tools complain of, and of one line.

@@ -2,11 +2,12 @@
 //! some of the files from an earlier copy.
 
 use super::check_path;
-use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::far::{Far, Running, complaints, no_shell};
 use super::plain::ARGUMENTS;
 use bytes::Bytes;
 use pod_core::copy::{Chunk, CopyOutRequest, Entry, EntryKind, EntrySink, EntryStream, Had, Item, SOCKET, show};
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::escaped;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};

@@ -1,9 +1,10 @@
 //! What is at a path, by the image's `stat`, or its `ls` where it has none.
 
 use super::errors;
-use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::far::{Far, Running, complaints, no_shell};
 use pod_core::copy::{FileStat, FileType, StatRequest, show};
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::escaped;
 use tokio::io::AsyncReadExt;
 
 const SCRIPT: &str = include_str!("stat.sh");

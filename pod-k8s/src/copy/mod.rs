@@ -19,7 +19,6 @@ mod helper;
 mod kept;
 mod listed;
 mod look;
-mod manifest;
 mod plain;
 mod relay;
 #[cfg(all(test, target_os = "linux"))]

@@ -3,13 +3,14 @@
 //!
 //! As with `tar`, a copy goes beside its destination first and is moved when it is whole.
 
-use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::far::{Far, Running, complaints, no_shell};
 use super::kept::{self, Found, Kept};
-use super::manifest::Manifest;
 use super::relay::{self, First, How};
 use super::upload::{self, CLEANING, Script};
 use pod_core::copy::{Chunk, CopyReport, Entry, EntryKind, EntryStream, Item, SOCKET, StreamCheck};
 use pod_core::{BoxWrite, Error, ErrorKind, ExitStatus, Result};
+use pod_shell::Manifest;
+use pod_shell::escaped;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 

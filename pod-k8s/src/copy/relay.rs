@@ -1,13 +1,13 @@
 //! The source's entries on their way into the image's `tar`.
 
 use super::kept::{Kept, Taken};
-use super::manifest::Manifest;
 use bytes::Bytes;
 use pod_core::copy::tar::{TarOptions, write_with};
 use pod_core::copy::{
     Chunk, CopyReport, CopySource, Entry, EntryKind, EntrySink, EntryStream, Item, SOCKET, StreamCheck, Verify,
 };
 use pod_core::{Error, ErrorKind, Result};
+use pod_shell::Manifest;
 
 /// The tar of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,15 @@
 //! Copying in.
 
-use super::far::{Far, Running, complaints, escaped, no_shell};
+use super::far::{Far, Running, complaints, no_shell};
 use super::kept::{self, Kept};
-use super::manifest::Manifest;
 use super::plain::{self, Plain};
 use super::relay::{First, How, Relay, Tar};
 use super::{check_path, errors};
 use pod_core::copy::tar::{TarOptions, write_with};
 use pod_core::copy::{CopyInRequest, CopyReport, EntryStream, Verify, show, split};
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::Manifest;
+use pod_shell::escaped;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

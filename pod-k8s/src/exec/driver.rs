@@ -71,11 +71,11 @@ async fn signal(target: &Target, token: &str, to: Option<(Signal, u32)>) -> Resu
     };
     match said.status {
         ExitStatus::Exited(0) => Ok(()),
-        ExitStatus::Exited(wrap::NO_PROC) => Err(target.about(
+        ExitStatus::Exited(pod_shell::NO_PROC) => Err(target.about(
             Error::unsupported("the container has no /proc to find processes by: the program was left")
                 .with_hint("use a container with /proc"),
         )),
-        ExitStatus::Exited(wrap::NOT_ALLOWED) => Err(target.about(
+        ExitStatus::Exited(pod_shell::NOT_ALLOWED) => Err(target.about(
             Error::new(ErrorKind::PermissionDenied, "some processes of the program can't be signalled: they were left")
                 .with_context("pids", said.stdout_text().trim().to_owned())
                 .with_hint("they run as another user than the container's"),

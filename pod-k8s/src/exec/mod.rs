@@ -3,7 +3,6 @@
 pub(crate) mod driver;
 pub(crate) mod frame;
 pub(crate) mod gone;
-pub(crate) mod marks;
 pub(crate) mod open;
 pub(crate) mod pipe;
 pub(crate) mod session;

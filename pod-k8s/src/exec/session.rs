@@ -5,12 +5,12 @@
 //! closes without a word is [`End::Lost`].
 
 use super::frame::{self, Incoming};
-use super::marks::{Mark, Scanner};
 use super::pipe::{self, Outlet, Reader, Stdin};
 use super::status::{self, End};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use pod_core::{ExitStatus, TtySize};
+use pod_shell::{Mark, Scanner};
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! The channel loop against a server in memory.
 
-use super::marks::{Mark, Scanner};
 use super::pipe::FULL;
 use super::session::{Order, Session, Setup, StdinEnd, start};
 use super::status::End;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pod_core::{ExitStatus, TtySize};
+use pod_shell::{Mark, Scanner};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;

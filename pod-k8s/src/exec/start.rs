@@ -1,11 +1,11 @@
 //! Starting programs.
 
 use super::driver::{ExecDriver, end_of};
-use super::marks::{Mark, Scanner};
 use super::session::{self, Session, Setup, StdinEnd};
 use super::wrap::{self, Wrapped};
 use super::{End, PodWatch, Progress, Streams, Target, status};
 use pod_core::{Error, ErrorKind, ExecRequest, ExitStatus, Output, Process, Result, Retry};
+use pod_shell::{Mark, Scanner};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //! an exec only when nobody holds its output any more. So a program is started by the image's `sh`
 //! (`run.sh`), which costs a fork and no second exec:
 //!
-//! - its environment holds `POD_EXEC=TOKEN`, by which a second exec finds all it started (`signal.sh`);
-//! - marks ([`marks`](super::marks)) tell when it begins, what kept it from that, and how it ended, while
+//! - its environment holds `POD_EXEC=TOKEN`, by which a second exec finds all it started ([`pod_shell::signal`]);
+//! - marks ([`pod_shell::Mark`]) tell when it begins, what kept it from that, and how it ended, while
 //!   a child it left behind may go on;
 //! - nothing of the request becomes part of a script: all is passed as arguments.
 //!
@@ -22,20 +22,10 @@ use pod_core::{Error, ExecRequest, Result, Signal};
 /// nothing else does); the variables; the program and its arguments.
 const RUN: &str = include_str!("run.sh");
 
-/// Finds processes by the token, given in two parts so that the script does not find itself. With a
-/// process id it sends that one the signal, if it is of the token; else it kills all of the token and
-/// their children until none is left, and prints those it can't kill.
-const SIGNAL: &str = include_str!("signal.sh");
-
 /// Runs a script of POD's own in a shell below, and says by a mark how it ended. Its arguments: the token,
 /// the script, the script's.
 const SCRIPT: &str = "_pod_t=$1 _pod_s=$2; shift 2; (eval \"$_pod_s\"); _pod_s=$?; \
                       printf '\\001pod:%s:E%s\\002' \"$_pod_t\" \"$_pod_s\" >&2; exit \"$_pod_s\"";
-
-/// Exit code of [`SIGNAL`] where there is no `/proc`.
-pub(crate) const NO_PROC: u8 = 3;
-/// Exit code of [`SIGNAL`] when processes could not be signalled.
-pub(crate) const NOT_ALLOWED: u8 = 4;
 
 /// Variables that shells keep for themselves or read in their own way, such as numbers only: `env` sets
 /// them when the shell is gone.
@@ -119,13 +109,7 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
         }
         lines = words.len();
         for word in words.drain(..) {
-            for byte in word {
-                match byte {
-                    b' '..=b'[' | b']'..=b'~' => first.push(byte),
-                    // Four digits: what follows may be a digit, too (printf(1p), %b).
-                    other => first.extend(format!("\\0{other:03o}").into_bytes()),
-                }
-            }
+            first.extend(pod_shell::escaped(&word).into_bytes());
             first.push(b'\n');
         }
     }
@@ -145,15 +129,13 @@ pub(crate) fn script(script: &str, args: &[String], token: &str) -> Vec<Vec<u8>>
 
 /// The argv that signals one process of this token, or kills all of it.
 pub(crate) fn signal(token: &str, to: Option<(Signal, u32)>) -> Vec<Vec<u8>> {
-    let (first, second) = token.split_at(token.len() / 2);
-    let (number, pid) = to.map_or_else(Default::default, |(s, pid)| (s.get().to_string(), pid.to_string()));
-    ["sh", "-c", SIGNAL, "pod", first, second, &number, &pid].map(|a| a.as_bytes().to_vec()).to_vec()
+    pod_shell::signal("sh", token, to).into_iter().map(String::into_bytes).collect()
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::super::marks::{Mark, Scanner};
     use super::*;
+    use pod_shell::{Mark, Scanner};
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::process::{Child, Command, Stdio};

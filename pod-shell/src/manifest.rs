@@ -14,7 +14,7 @@ enum Expected {
 
 /// Gathers what was sent.
 #[derive(Debug)]
-pub(super) struct Manifest {
+pub struct Manifest {
     verify: Verify,
     files: BTreeMap<Vec<u8>, Expected>,
     open: Option<(Vec<u8>, u64, u64, Sha256)>,
@@ -23,12 +23,13 @@ pub(super) struct Manifest {
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl Manifest {
-    pub(super) fn new(verify: Verify) -> Self {
+    /// Nothing was sent yet; what comes is noted as this check needs it.
+    pub fn new(verify: Verify) -> Self {
         Self { verify, files: BTreeMap::new(), open: None }
     }
 
     /// A file of this size begins.
-    pub(super) fn file(&mut self, path: &[u8], size: u64) {
+    pub fn file(&mut self, path: &[u8], size: u64) {
         match self.verify {
             Verify::None => {}
             Verify::Length => {
@@ -39,7 +40,7 @@ impl Manifest {
     }
 
     /// A piece of it. What is left out before it is zeros.
-    pub(super) fn data(&mut self, chunk: &Chunk) {
+    pub fn data(&mut self, chunk: &Chunk) {
         if let Some((_, _, at, hash)) = &mut self.open {
             zeros(hash, chunk.offset.saturating_sub(*at));
             hash.update(&chunk.data);
@@ -48,7 +49,7 @@ impl Manifest {
     }
 
     /// The file is whole.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         if let Some((path, size, at, mut hash)) = self.open.take() {
             zeros(&mut hash, size.saturating_sub(at));
             let hex = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
@@ -56,20 +57,28 @@ impl Manifest {
         }
     }
 
+    /// The SHA-256 of a file that is whole, where hashes are asked for.
+    pub fn hash(&self, path: &[u8]) -> Option<&str> {
+        match self.files.get(path) {
+            Some(Expected::Hash(hash)) => Some(hash),
+            _ => None,
+        }
+    }
+
     /// Another name of a file.
-    pub(super) fn link(&mut self, path: &[u8], target: &[u8]) {
+    pub fn link(&mut self, path: &[u8], target: &[u8]) {
         if let Some(expected) = self.files.get(target).cloned() {
             self.files.insert(path.to_vec(), expected);
         }
     }
 
     /// What is no file takes the place of one.
-    pub(super) fn other(&mut self, path: &[u8]) {
+    pub fn other(&mut self, path: &[u8]) {
         self.files.remove(path);
     }
 
     /// The lines that the tools print of it, sorted as sort(1) does in the C locale.
-    pub(super) fn list(&self) -> Bytes {
+    pub fn list(&self) -> Bytes {
         let mut text = Vec::new();
         for (path, expected) in &self.files {
             match expected {
@@ -92,7 +101,7 @@ impl Manifest {
     }
 
     /// The first line that one list has and the other has not: the entry that differs, and how.
-    pub(super) fn difference(&self, there: &[u8]) -> Option<(String, &'static str)> {
+    pub fn difference(&self, there: &[u8]) -> Option<(String, &'static str)> {
         let own = self.list();
         let sorted = |list: &[u8]| -> std::collections::BTreeSet<Vec<u8>> {
             list.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()

@@ -6,13 +6,15 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// What the wrapper says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub enum Mark {
     /// The program begins, with this process id.
     Began(u32),
     /// There is no such program.
     NoProgram,
     /// It can't be executed.
     NotExecutable,
+    /// The working directory is not there.
+    NoDirectory,
     /// The program ended with this code, as a shell gives it.
     Ended(u8),
 }
@@ -22,19 +24,19 @@ const LONGEST: usize = 64;
 
 /// Takes marks out of a stream.
 #[derive(Debug)]
-pub(crate) struct Scanner {
+pub struct Scanner {
     begin: Vec<u8>,
     held: BytesMut,
 }
 
 impl Scanner {
     /// Looks for marks with this token.
-    pub(crate) fn new(token: &str) -> Self {
+    pub fn new(token: &str) -> Self {
         Self { begin: format!("\u{1}pod:{token}:").into_bytes(), held: BytesMut::new() }
     }
 
     /// What of the data is the program's, and the marks in it. A mark may come in pieces.
-    pub(crate) fn scan(&mut self, data: Bytes) -> (Bytes, Vec<Mark>) {
+    pub fn scan(&mut self, data: Bytes) -> (Bytes, Vec<Mark>) {
         if self.held.is_empty() && !data.contains(&1) {
             return (data, Vec::new());
         }
@@ -75,7 +77,7 @@ impl Scanner {
     }
 
     /// What is held back when nothing more comes.
-    pub(crate) fn rest(&mut self) -> Bytes {
+    pub fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.held).freeze()
     }
 }
@@ -88,6 +90,7 @@ fn read(text: &[u8]) -> Option<Mark> {
         ("E", code) => code.parse().ok().map(Mark::Ended),
         ("N", "") => Some(Mark::NoProgram),
         ("X", "") => Some(Mark::NotExecutable),
+        ("D", "") => Some(Mark::NoDirectory),
         _ => None,
     }
 }
