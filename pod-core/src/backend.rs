@@ -389,7 +389,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `CommandFailed` with exit code 126 or 127 when the program can't be run: the workload is then
-    /// exited with that code.
+    /// exited with that code, or without `lifecycle.start_failure` as it was before.
     async fn start(&self, request: StartRequest) -> Result<StartOutcome>;
 
     /// Asks a workload to end, and kills it when its grace is over; returns when it has ended.
@@ -439,6 +439,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The streams of the workload's own command. Dropping the process lets go of the streams and
     /// leaves the command running; `kill` and `signal` go to the command. Needs `lifecycle.attach`.
     ///
+    /// Shutting its stdin down ends the command's input; letting go of it does not.
+    /// Without `lifecycle.log_streams`, what was printed before is all on stdout.
+    ///
     /// # Errors
     /// `NotFound`; `WrongState` when it does not run.
     async fn attach(&self, request: AttachRequest) -> Result<Process>;
@@ -463,6 +466,7 @@ pub trait BackendExt {
     fn require_networking(&self) -> Result<Arc<dyn Networking>>;
 
     /// Waits until the workload's command has ended, and gives its status. Needs `lifecycle.events`.
+    /// A command that is started again by its policy has ended all the same.
     ///
     /// # Errors
     /// `NotFound`, also when it is removed meanwhile; `WrongState` when it was never started.

@@ -43,6 +43,7 @@ capabilities! {
     "lifecycle" {
         Create "create" "Workloads can be created and removed.";
         StartStop "start_stop" "Workloads can be stopped and started again.";
+        StartFailureKept "start_failure" "A start that failed leaves the shell's exit code, as if the command had run.";
         ExitStatusKept "exit_status" "The exit status of the command is kept until the workload is removed.";
         Logs "logs" "The command's output is kept and can be read.";
         LogsFollow "logs_follow" "Logs can be followed as they are written.";
@@ -60,6 +61,10 @@ capabilities! {
         LimitCpu "limit_cpu" "CPU time can be limited.";
         LimitMemory "limit_memory" "Memory can be limited.";
         LimitPids "limit_pids" "The number of processes can be limited.";
+        Mounts "mounts" "Host paths, volumes and tmpfs can be mounted in a workload.";
+        Ports "ports" "A workload's ports can be published on its machine.";
+        PortsOnNetworks "ports_on_networks" "A workload on a network can publish ports as well.";
+        Restart "restart" "A command that ended can be started again by a policy.";
     }
     "exec" {
         Exec "run" "Programs can be run in a running workload.";
@@ -96,10 +101,13 @@ capabilities! {
         Uplink "uplink" "A network can leave the host, tagged with its VLAN id, by an uplink.";
         FixedIp "fixed_ip" "An attachment's addresses can be chosen.";
         FixedMac "fixed_mac" "An attachment's MAC address can be chosen.";
-        Mtu "mtu" "An attachment's MTU can be chosen.";
+        Mtu "mtu" "A network's MTU can be chosen.";
+        AttachmentMtu "attachment_mtu" "An attachment's MTU can differ from its network's.";
+        InterfaceName "interface_name" "An attachment's interface can be named.";
         Routes "routes" "Routes can be given with an attachment.";
         Dns "dns" "DNS servers can be given with an attachment.";
         Ipv6 "ipv6" "Networks can have IPv6 subnets.";
+        Unaddressed "unaddressed" "Networks can have no subnet.";
         OverlappingSubnets "overlapping_subnets" "Two networks can have the same subnet.";
         HotAttach "hot_attach" "A running workload can be attached and detached.";
         Plan "plan" "A change can be planned, printed and applied as one, or rolled back.";

@@ -28,11 +28,14 @@ mod error;
 pub mod layers;
 mod link;
 pub mod mem;
+mod mounts;
 mod names;
 mod networking;
 pub mod os;
+mod ports;
 mod process;
 mod registry;
+mod restart;
 mod signal;
 pub mod size;
 pub mod topology;
@@ -49,15 +52,18 @@ pub use config::Config;
 pub use connection::{BoxDuplex, Connection, ConnectionExt, Duplex, ExecRequest, ForwardRequest, RUN_OUTPUT_LIMIT};
 pub use error::{Error, ErrorKind, IoResultExt, Result, ResultExt, Retry};
 pub use link::{MacAddr, VlanId, Vni};
-pub use names::{IfName, NetworkName, TopologyName, WorkloadName};
+pub use mounts::{Mount, MountSource};
+pub use names::{IfName, NetworkName, TopologyName, VolumeName, WorkloadName};
 pub use networking::{
     Applied, AttachMode, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, CreateNetworkOutcome,
     DEFAULT_MTU, DetachOutcome, DetachRequest, Enforcement, Finding, IsolateRequest, Network, NetworkIntent,
     NetworkPlan, NetworkSpec, NetworkStep, Networking, PolicyReport, PolicyRule, PolicySpec, ProbeOutcome,
     ProbeRequest, ProbeTarget, Route, VerifyReport, VerifyRequest,
 };
+pub use ports::{Protocol, PublishedPort};
 pub use process::{BoxRead, BoxWrite, Output, Process, ProcessDriver, Streams, TtySize};
 pub use registry::{BackendFactory, Registry, split_single};
+pub use restart::RestartPolicy;
 pub use signal::Signal;
 pub use uri::{Address, BackendUri};
 pub use workload::{

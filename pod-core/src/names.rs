@@ -1,4 +1,4 @@
-//! Names that can't hold nonsense: of workloads, networks and interfaces, and label keys.
+//! Names that can't hold nonsense: of workloads, networks, volumes and interfaces, and label keys.
 
 use crate::{Error, Result};
 use std::fmt;
@@ -120,6 +120,11 @@ text_type!(
     /// A network's name within its backend: the same letters as [`WorkloadName`].
     NetworkName,
     |s: &str| check_name("network", 63, s)
+);
+text_type!(
+    /// A volume's name within its backend: the same letters as [`WorkloadName`].
+    VolumeName,
+    |s: &str| check_name("volume", 63, s)
 );
 text_type!(
     /// A topology's name: the same letters as [`WorkloadName`].

@@ -1,7 +1,7 @@
 //! Which schemes there are, and how their backends are reached.
 
 use crate::layers::{Check, Trace, Wrapped};
-use crate::{Address, Backend, BackendUri, Config, Error, ErrorKind, Result, WorkloadName};
+use crate::{Address, Backend, BackendUri, Capabilities, Config, Error, ErrorKind, Result, WorkloadName};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,11 +24,13 @@ pub trait BackendFactory: fmt::Debug + Send + Sync + 'static {
     /// `InvalidInput` or `ConfigInvalid` when the path is none of this platform's.
     fn split(&self, address: BackendUri) -> Result<Address>;
 
-    /// Reaches the backend at `uri` and finds out what it can do.
+    /// Reaches the backend at `uri` and finds out what it can do. Limits (`lifecycle.limit_…`) and networks
+    /// (`network.…`) that are not `wanted` may be left out of its capabilities, as if it had none, where the
+    /// platform would have to be asked for them.
     ///
     /// # Errors
     /// `ConfigInvalid` for unknown options; `Unavailable`, `Unauthenticated`, `PermissionDenied`.
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>>;
+    async fn connect(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>>;
 }
 
 /// Splits an address whose path is one workload name, or nothing.
@@ -157,9 +159,19 @@ impl Registry {
     /// # Errors
     /// As [`BackendFactory::connect`].
     pub async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+        self.connect_for(uri, Capabilities::all()).await
+    }
+
+    /// As [`Registry::connect`], for one who needs of limits and networks only those in `wanted`: to find out
+    /// what else it has may take a platform longer than the request itself. What is left out is missing from
+    /// the backend's capabilities, and so is refused. [`Requires`](crate::Requires) says what a request needs.
+    ///
+    /// # Errors
+    /// As [`BackendFactory::connect`].
+    pub async fn connect_for(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>> {
         let backend = self
             .factory(uri.scheme())?
-            .connect(uri)
+            .connect(uri, wanted)
             .await
             .map_err(|e| e.with_operation("connect").with_backend(uri.to_string()))?;
         Ok(Arc::new(Wrapped::new(Trace, Arc::new(Check::new(backend)))))

@@ -1,6 +1,9 @@
 //! Workloads: what to run, what is running, how it ended.
 
-use crate::{Attachment, AttachmentSpec, Capability, Error, Requires, Result, WorkloadName};
+use crate::{
+    Attachment, AttachmentSpec, Capability, Error, Mount, PublishedPort, Requires, RestartPolicy, Result, WorkloadName,
+    mounts, ports,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -190,6 +193,15 @@ pub struct WorkloadSpec {
     pub hosts: BTreeMap<String, IpAddr>,
     /// Attachments made before the command starts.
     pub attachments: Vec<AttachmentSpec>,
+    /// What is mounted in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Its ports on the machine that it runs on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PublishedPort>,
+    /// When its command is started again.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
+    pub restart: RestartPolicy,
 }
 
 impl WorkloadSpec {
@@ -210,6 +222,9 @@ impl WorkloadSpec {
             keep_alive: false,
             hosts: BTreeMap::new(),
             attachments: Vec::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            restart: RestartPolicy::No,
         }
     }
 
@@ -290,7 +305,29 @@ impl WorkloadSpec {
         self
     }
 
-    /// Checks what no type checks: argv, environment, labels, limits.
+    /// Mounts something in it.
+    #[must_use]
+    pub fn with_mount(mut self, mount: Mount) -> Self {
+        self.mounts.push(mount);
+        self
+    }
+
+    /// Publishes a port of it.
+    #[must_use]
+    pub fn with_port(mut self, port: PublishedPort) -> Self {
+        self.ports.push(port);
+        self
+    }
+
+    /// Sets when its command is started again.
+    #[must_use]
+    pub fn with_restart(mut self, restart: RestartPolicy) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// Checks what no type checks: argv, environment, labels, limits, mounts, ports, and that a workload
+    /// which outlives its command does not start it again.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) names the part.
@@ -314,7 +351,15 @@ impl WorkloadSpec {
                 check_label(key, value)?;
             }
         }
-        self.limits.validate()
+        self.limits.validate()?;
+        mounts::validate(&self.mounts)?;
+        ports::validate(&self.ports)?;
+        if self.keep_alive && !self.restart.is_no() {
+            return Err(Error::invalid("a workload that outlives its command does not start it again")
+                .with_context("restart", self.restart.to_string())
+                .with_hint("leave keep-alive out, or the restart policy"));
+        }
+        Ok(())
     }
 }
 
@@ -345,6 +390,10 @@ impl Requires for WorkloadSpec {
         on(self.limits.cpus.is_some(), Capability::LimitCpu);
         on(self.limits.memory.is_some(), Capability::LimitMemory);
         on(self.limits.pids.is_some(), Capability::LimitPids);
+        on(!self.mounts.is_empty(), Capability::Mounts);
+        on(!self.ports.is_empty(), Capability::Ports);
+        on(!self.ports.is_empty() && !self.attachments.is_empty(), Capability::PortsOnNetworks);
+        on(!self.restart.is_no(), Capability::Restart);
         for a in &self.attachments {
             need.extend(a.requires());
         }
@@ -400,7 +449,7 @@ impl fmt::Display for ExitStatus {
 pub enum State {
     /// It is made and was never started.
     Created,
-    /// It is being started.
+    /// It is being started, or is to be started again.
     Starting,
     /// It runs. Of a kept-alive workload whose command has ended, `command` holds the status.
     Running {
@@ -464,6 +513,12 @@ pub struct Workload {
     pub pid: Option<u32>,
     /// Its attachments.
     pub attachments: Vec<Attachment>,
+    /// Where its ports are published while it runs, each with the port that it got.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+    /// How often the platform started its command again since it was last started by a request.
+    #[serde(default)]
+    pub restarts: u32,
     /// What the user should know: a missing limit, an image's command that ended at once.
     pub notes: Vec<String>,
 }
@@ -481,6 +536,8 @@ impl Workload {
             finished: None,
             pid: None,
             attachments: Vec::new(),
+            ports: Vec::new(),
+            restarts: 0,
             notes: Vec::new(),
         }
     }
@@ -511,6 +568,29 @@ mod tests {
         assert_eq!(ExitStatus::Unknown.shell_code(), None);
         assert!(!ExitStatus::Unknown.success());
         assert_eq!(ExitStatus::Signaled(9).shell_code(), Some(137));
+    }
+
+    #[test]
+    fn a_specification_of_an_earlier_version_is_read() {
+        let spec = WorkloadSpec::new(WorkloadName::new("web").expect("a name"));
+        let text = serde_json::to_string(&spec).expect("JSON");
+        for new in ["mounts", "ports", "restart"] {
+            assert!(!text.contains(new), "{text}");
+        }
+        assert_eq!(serde_json::from_str::<WorkloadSpec>(&text).expect("a specification"), spec);
+    }
+
+    #[test]
+    fn what_a_specification_needs_is_told() {
+        let port = "80".parse().expect("a port");
+        let spec = WorkloadSpec::new(WorkloadName::new("web").expect("a name"));
+        assert_eq!(spec.requires(), [Capability::Create]);
+        let spec = spec.with_port(port).with_restart(RestartPolicy::Always);
+        assert_eq!(spec.requires(), [Capability::Create, Capability::Ports, Capability::Restart]);
+        let network = crate::NetworkName::new("red").expect("a name");
+        let spec = spec.with_attachment(AttachmentSpec::new(network));
+        assert!(spec.requires().contains(&Capability::PortsOnNetworks));
+        assert!(spec.validate().is_ok() && spec.with_keep_alive(true).validate().is_err());
     }
 
     #[test]

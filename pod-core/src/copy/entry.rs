@@ -303,13 +303,23 @@ pub struct StatRequest {
     pub path: Vec<u8>,
     /// Follow a symbolic link at the path itself.
     pub follow: bool,
+    /// Only the kind is wanted: what else is answered may be left at its default, where a platform tells it
+    /// only for a higher price.
+    pub kind_only: bool,
 }
 
 impl StatRequest {
     /// Asks what is at `path`, following links.
     #[must_use]
     pub fn new(path: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), follow: true }
+        Self { path: path.into(), follow: true, kind_only: false }
+    }
+
+    /// Asks for the kind only.
+    #[must_use]
+    pub fn kind_only(mut self) -> Self {
+        self.kind_only = true;
+        self
     }
 
     /// Sets whether a symbolic link at the path itself is followed.

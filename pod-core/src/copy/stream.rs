@@ -151,6 +151,38 @@ impl EntrySink {
         self.messages.blocking_send(message(item)).is_ok()
     }
 
+    /// Passes on what a stream gives, each item after `change` has seen it, in the batches that it comes in;
+    /// not the word that the copy is complete. `false` when the receiver is gone.
+    ///
+    /// # Errors
+    /// Those of the stream, and of `change`; what came before has been passed on.
+    pub async fn pass_on(
+        &self,
+        stream: &mut EntryStream,
+        mut change: impl FnMut(&mut Item) -> Result<()> + Send,
+    ) -> Result<bool> {
+        while !stream.finished {
+            let batch = std::mem::take(&mut stream.batch);
+            let mut items: Vec<Item> = batch.map(|item| stream.passed(item)).collect();
+            if items.is_empty() {
+                let message = stream.messages.recv().await;
+                stream.take(message)?;
+                continue;
+            }
+            let wrong = items.iter_mut().enumerate().find_map(|(at, item)| change(item).err().map(|e| (at, e)));
+            if let Some((at, _)) = &wrong {
+                items.truncate(*at);
+            }
+            if !items.is_empty() && self.messages.send(Message::Several(items)).await.is_err() {
+                return Ok(false);
+            }
+            if let Some((_, e)) = wrong {
+                return Err(e);
+            }
+        }
+        Ok(true)
+    }
+
     /// Returns when the receiver is gone, so that a sender that waits for its own source can stop.
     pub async fn closed(&self) {
         self.messages.closed().await;
@@ -216,6 +248,50 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::copy::{Entry, EntryKind};
+
+    fn dir(path: &str) -> Item {
+        Item::Entry(Entry::new(path, EntryKind::Dir))
+    }
+
+    #[tokio::test]
+    async fn what_is_passed_on_keeps_its_order_and_ends_at_the_first_error() {
+        let (from, mut source) = EntryStream::channel();
+        let mut batch = Batch::default();
+        for path in ["a", "b", "bad", "c"] {
+            assert!(!batch.add(dir(path)));
+        }
+        assert!(from.send(Ok(dir("first"))).await && batch.flush(&from).await);
+        from.finish().await;
+        let (to, mut out) = EntryStream::channel();
+        let passed = to.pass_on(&mut source, |item| match item {
+            Item::Entry(entry) if entry.path == b"bad" => Err(Error::invalid("bad")),
+            Item::Entry(entry) => {
+                entry.path.push(b'/');
+                Ok(())
+            }
+            Item::Chunk(_) => Ok(()),
+        });
+        assert_eq!(passed.await.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput));
+        to.finish().await;
+        for path in ["first/", "a/", "b/"] {
+            assert_eq!(out.next().await.ok(), Some(Some(dir(path))));
+        }
+        assert_eq!(out.next().await.ok(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_passed_on_stops_at_the_end_of_either_side() {
+        let (from, mut source) = EntryStream::channel();
+        let (to, out) = EntryStream::channel();
+        assert!(from.send(Ok(dir("a"))).await);
+        drop(from);
+        let cut = to.pass_on(&mut source, |_| Ok(())).await;
+        assert_eq!(cut.map_err(|e| e.kind()), Err(ErrorKind::Integrity));
+        drop(out);
+        let (from, mut source) = EntryStream::channel();
+        assert!(from.send(Ok(dir("a"))).await);
+        assert_eq!(to.pass_on(&mut source, |_| Ok(())).await.ok(), Some(false));
+    }
 
     #[tokio::test]
     async fn a_cut_stream_is_an_error_and_a_finished_one_is_not() {

@@ -141,7 +141,7 @@ pub async fn upload(conn: &dyn Connection, local: &Path, dest: &[u8], options: &
     let source = local.to_owned();
     let follow = options.follow;
     let (read, name, kind) = blocking(move || local_source(source, follow)).await?;
-    let there = conn.stat(StatRequest::new(dest)).await?;
+    let there = conn.stat(StatRequest::new(dest).kind_only()).await?;
     let dest = target::resolve(&name, kind, dest, there.as_ref())?;
     conn.copy_in(options.request(dest, CopySource::Local(read)).await?).await
 }
@@ -251,7 +251,7 @@ pub async fn between(
     options: &CopyOptions,
 ) -> Result<CopyReport> {
     let (request, stat) = remote_source(from, source, options.follow).await?;
-    let there = to.stat(StatRequest::new(dest)).await?;
+    let there = to.stat(StatRequest::new(dest).kind_only()).await?;
     let dest = target::resolve(source, stat.kind, dest, there.as_ref())?;
     let same = std::ptr::addr_eq(std::ptr::from_ref(from), std::ptr::from_ref(to));
     if same && stat.kind == FileType::Dir && target::is_inside(&dest, &request.path) {
@@ -273,7 +273,7 @@ pub async fn upload_tar(
     dest: &[u8],
     options: &CopyOptions,
 ) -> Result<CopyReport> {
-    match conn.stat(StatRequest::new(dest)).await?.map(|s| s.kind) {
+    match conn.stat(StatRequest::new(dest).kind_only()).await?.map(|s| s.kind) {
         Some(FileType::Dir) => {}
         Some(_) => {
             return Err(Error::new(ErrorKind::Conflict, "a tar stream can be unpacked into a directory only")
@@ -316,7 +316,7 @@ async fn remote_source(conn: &dyn Connection, source: &[u8], follow: bool) -> Re
     let path = target::trimmed(source);
     let into = target::into_itself(source);
     let follow = follow || into;
-    let stat = conn.stat(StatRequest::new(path).with_follow(follow)).await?;
+    let stat = conn.stat(StatRequest::new(path).with_follow(follow).kind_only()).await?;
     let Some(stat) = stat else { return Err(Error::not_found("file", show(source)).with_hint("check the path")) };
     if into && stat.kind != FileType::Dir {
         return Err(Error::invalid("the source is no directory, yet ends in `/`").with_context("source", show(source)));

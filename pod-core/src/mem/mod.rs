@@ -174,9 +174,12 @@ impl Default for MemBackend {
     }
 }
 
-/// What it can do: all but leave the process.
+/// What it can do: all but leave the process, and start a command again.
 fn capabilities() -> Capabilities {
-    Capabilities::all().without(Capability::Uplink)
+    use Capability as C;
+    [C::Uplink, C::Mounts, C::Ports, C::PortsOnNetworks, C::Restart]
+        .into_iter()
+        .fold(Capabilities::all(), Capabilities::without)
 }
 
 fn uri() -> BackendUri {
@@ -318,7 +321,7 @@ impl BackendFactory for Factory {
         split_single(address)
     }
 
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+    async fn connect(&self, uri: &BackendUri, _: Capabilities) -> Result<Arc<dyn Backend>> {
         uri.check_options(&["name", "images", "latency_ms"])?;
         let bad = |message: &str| {
             Error::new(ErrorKind::ConfigInvalid, message.to_owned()).with_context("address", uri.to_string())

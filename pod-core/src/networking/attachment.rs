@@ -136,7 +136,8 @@ impl Requires for AttachmentSpec {
         };
         on(!self.ips.is_empty(), Capability::FixedIp);
         on(self.mac.is_some(), Capability::FixedMac);
-        on(self.mtu.is_some(), Capability::Mtu);
+        on(self.mtu.is_some(), Capability::AttachmentMtu);
+        on(self.interface.is_some(), Capability::InterfaceName);
         on(!self.routes.is_empty(), Capability::Routes);
         on(!self.dns.is_empty(), Capability::Dns);
         on(self.ips.iter().any(IpAddr::is_ipv6), Capability::Ipv6);

@@ -187,6 +187,7 @@ impl Requires for NetworkSpec {
         on(self.uplink.is_some(), Capability::Uplink);
         on(self.mtu != DEFAULT_MTU, Capability::Mtu);
         on(self.subnets.iter().any(|n| n.addr().is_ipv6()), Capability::Ipv6);
+        on(self.subnets.is_empty(), Capability::Unaddressed);
         on(self.isolated, Capability::Isolate);
         need
     }

@@ -1,6 +1,6 @@
 //! What a dialect gives for an intent: programs to run, and how to read what they print.
 
-use crate::{Error, ErrorKind, ExecRequest, ExitStatus, Output, RUN_OUTPUT_LIMIT, Result};
+use crate::{Error, ErrorKind, ExecRequest, ExitStatus, Output, RUN_OUTPUT_LIMIT, Result, Retry};
 use std::fmt;
 use std::time::Duration;
 
@@ -208,6 +208,10 @@ pub(crate) fn check(output: &Output) -> Result<()> {
         return Ok(());
     }
     let said = last_words(&output.stderr);
+    if output.status == ExitStatus::Unknown {
+        let error = Error::new(ErrorKind::Unavailable, "how a program in the workload ended is not known");
+        return Err(error.with_retry(Retry::Later));
+    }
     let own = match output.status {
         ExitStatus::Exited(code) => EXIT_KINDS.iter().find(|(c, _)| *c == code),
         _ => None,
@@ -230,7 +234,7 @@ pub(crate) fn check(output: &Output) -> Result<()> {
     Err(match kind {
         ErrorKind::PermissionDenied => error.with_hint("run it as a user who may, or give the workload the privilege"),
         ErrorKind::Unsupported => error.with_hint("the workload lacks a program or a kernel feature"),
-        ErrorKind::Busy => error.with_retry(crate::Retry::Later),
+        ErrorKind::Busy => error.with_retry(Retry::Later),
         _ => error,
     })
 }
@@ -298,8 +302,9 @@ mod tests {
 
     #[test]
     fn a_signal_or_a_lost_status_is_a_failure() {
-        for status in [ExitStatus::Signaled(9), ExitStatus::Unknown] {
-            assert!(check(&Output { status, stdout: Vec::new(), stderr: Vec::new() }).is_err());
+        for (status, retry) in [(ExitStatus::Signaled(9), Retry::Never), (ExitStatus::Unknown, Retry::Later)] {
+            let error = check(&Output { status, stdout: Vec::new(), stderr: Vec::new() }).expect_err("no success");
+            assert_eq!(error.retry(), retry, "{error}");
         }
     }
 

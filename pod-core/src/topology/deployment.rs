@@ -3,7 +3,7 @@
 use super::Topology;
 use crate::{
     Attachment, AttachmentFilter, Backend, BackendUri, Capability, Error, ErrorKind, Filter, LABEL_TOPOLOGY, Network,
-    NetworkName, Networking, Registry, Result, Workload, WorkloadName,
+    NetworkName, NetworkSpec, Networking, Registry, Result, Workload, WorkloadName,
 };
 use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +40,8 @@ pub struct Deployment {
 pub(super) struct Site {
     pub(super) uri: String,
     pub(super) backend: Arc<dyn Backend>,
-    /// The networks to make here, as indexes into the topology's.
-    pub(super) networks: Vec<usize>,
+    /// The networks to make here, by their indexes in the topology's.
+    pub(super) networks: BTreeMap<usize, NetworkSpec>,
 }
 
 impl Site {
@@ -128,7 +128,7 @@ impl Deployment {
         topology.check()?;
         let mut sites: Vec<Site> = backends
             .into_iter()
-            .map(|backend| Site { uri: backend.info().uri.to_string(), backend, networks: Vec::new() })
+            .map(|backend| Site { uri: backend.info().uri.to_string(), backend, networks: BTreeMap::new() })
             .collect();
         for (n, network) in topology.networks.iter().enumerate() {
             let on = |w: &super::TopologyWorkload| w.spec.attachments.iter().any(|a| a.network == network.spec.name);
@@ -137,7 +137,7 @@ impl Deployment {
             if at.is_empty() {
                 at.insert(0);
             }
-            if at.len() > 1 && network.spec.uplink.is_none() {
+            if at.len() > 1 && network.spec.uplink.is_none() && network.segments.is_empty() {
                 let list: Vec<_> = at.iter().map(|s| sites[*s].uri.as_str()).collect();
                 return Err(network.place.mark(
                     Error::invalid(
@@ -149,7 +149,8 @@ impl Deployment {
                 ));
             }
             for site in at {
-                sites[site].networks.push(n);
+                let spec = network.on(&sites[site].backend.info().uri)?;
+                sites[site].networks.insert(n, spec);
             }
         }
         for (workload, home) in topology.workloads.iter_mut().zip(&homes) {

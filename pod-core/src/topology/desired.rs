@@ -1,15 +1,17 @@
 //! What a topology wants at its sites: specs with addresses, names and labels filled in.
 
 use super::addresses::{self, Held};
-use super::deployment::{Deployment, Found};
+use super::deployment::{Deployment, Found, Site};
 use super::hosts::Names;
 use crate::{LABEL_SPEC_HASH, LABEL_TOPOLOGY, NetworkSpec, OWN_LABEL_PREFIX, Result, WorkloadSpec};
 use sha2::Digest;
+use std::collections::BTreeMap;
 
 /// What the topology wants, in its order.
 #[derive(Debug)]
 pub(super) struct Desired {
-    pub(super) networks: Vec<NetworkSpec>,
+    /// For each site, by their indexes.
+    pub(super) networks: Vec<BTreeMap<usize, NetworkSpec>>,
     pub(super) workloads: Vec<WorkloadSpec>,
 }
 
@@ -20,7 +22,7 @@ impl Deployment {
         let mut held = Vec::new();
         for (site, found) in self.sites.iter().zip(found) {
             for a in &found.attachments {
-                if site.networks.iter().any(|n| topology.networks[*n].spec.name == a.network) {
+                if site.networks.values().any(|n| n.name == a.network) {
                     held.push(Held {
                         workload: a.workload.clone(),
                         network: a.network.clone(),
@@ -32,14 +34,10 @@ impl Deployment {
         }
         let given = addresses::allocate(topology, &held)?;
         let label = topology.name.as_str();
-        let networks = topology
-            .networks
-            .iter()
-            .map(|n| {
-                let hash = hash(&n.spec);
-                n.spec.clone().with_label(LABEL_TOPOLOGY, label).with_label(LABEL_SPEC_HASH, hash)
-            })
-            .collect();
+        let labelled =
+            |spec: &NetworkSpec| spec.clone().with_label(LABEL_TOPOLOGY, label).with_label(LABEL_SPEC_HASH, hash(spec));
+        let at = |site: &Site| site.networks.iter().map(|(n, spec)| (*n, labelled(spec))).collect();
+        let networks = self.sites.iter().map(at).collect();
         let mut workloads: Vec<WorkloadSpec> = Vec::new();
         for workload in &topology.workloads {
             let hash = workload_hash(&workload.spec);

@@ -34,6 +34,9 @@ pub(super) fn workload_differences(actual: &WorkloadSpec, wanted: &WorkloadSpec)
         ("limits", actual.limits != wanted.limits),
         ("tty", actual.tty != wanted.tty),
         ("keep_alive", actual.keep_alive != wanted.keep_alive),
+        ("mounts", actual.mounts != wanted.mounts),
+        ("ports", actual.ports != wanted.ports),
+        ("restart", actual.restart != wanted.restart),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

@@ -48,7 +48,7 @@ impl Deployment {
 /// # Errors
 /// As [`Deployment::down`].
 pub async fn down_named(backend: Arc<dyn Backend>, name: &TopologyName, progress: &dyn Progress) -> Result<DownReport> {
-    let site = Site { uri: backend.info().uri.to_string(), backend, networks: Vec::new() };
+    let site = Site { uri: backend.info().uri.to_string(), backend, networks: Default::default() };
     take_down(&[site], name, progress).await
 }
 

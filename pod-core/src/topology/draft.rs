@@ -35,8 +35,8 @@ impl Draft<'_> {
         if !self.site.networks.is_empty() {
             self.site.networking()?;
         }
-        for n in &self.site.networks {
-            let (spec, place) = (&self.desired.networks[*n], &topology.networks[*n].place);
+        for (n, spec) in &self.desired.networks[self.s] {
+            let place = &topology.networks[*n].place;
             let create = Step::CreateNetwork(self.s, spec.clone());
             let Some(actual) = self.found.networks.get(&spec.name) else {
                 changes.push(self.change(
@@ -70,7 +70,7 @@ impl Draft<'_> {
             remade.insert(spec.name.clone());
         }
         for (name, actual) in &self.found.networks {
-            let wanted = self.site.networks.iter().any(|n| topology.networks[*n].spec.name == *name);
+            let wanted = self.site.networks.values().any(|n| n.name == *name);
             if !wanted && self.is_ours(&actual.spec.labels) {
                 self.refuse_strangers(name)?;
                 let steps = vec![Step::RemoveNetwork(self.s, name.clone())];
@@ -179,7 +179,7 @@ impl Draft<'_> {
                 out.push(self.change(Action::Add, Thing::Attachment, &subject(network), detail, vec![attach]));
                 continue;
             };
-            let mtu = self.desired.networks.iter().find(|n| n.name == *network).map(|n| n.mtu);
+            let mtu = self.site.networks.values().find(|n| n.name == *network).map(|n| n.mtu);
             let differing = attachment_differences(actual, wanted, mtu);
             let detail = if remade.contains(network) {
                 "made anew with its network".to_owned()

@@ -1,6 +1,6 @@
 //! The YAML of a topology file, as it stands: names still unchecked, every value with its place.
 
-use crate::{Limits, Route};
+use crate::{Limits, Mount, Route};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -35,12 +35,43 @@ pub(super) struct NetworkFile {
     pub(super) subnets: Vec<At<String>>,
     #[serde(default)]
     pub(super) reserved: Vec<At<String>>,
-    pub(super) uplink: Option<At<String>>,
+    pub(super) uplink: Option<At<UplinkFile>>,
     pub(super) mtu: Option<At<u32>>,
     #[serde(default)]
     pub(super) isolated: bool,
     #[serde(default)]
     pub(super) labels: Named<At<String>>,
+}
+
+/// Where a network leaves its hosts: by an interface of the same name everywhere, or by one for each platform.
+#[derive(Debug)]
+pub(super) enum UplinkFile {
+    All(String),
+    Each(Named<At<String>>),
+}
+
+impl<'de> Deserialize<'de> for UplinkFile {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = UplinkFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an interface, such as eth1, or one for each platform, such as { local: eth1, k8s: eth2 }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(UplinkFile::All(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                NamedVisitor(PhantomData).visit_map(map).map(UplinkFile::Each)
+            }
+        }
+
+        d.deserialize_any(Either)
+    }
 }
 
 /// The defaults of all workloads.
@@ -60,6 +91,9 @@ pub(super) struct CommonFile {
     pub(super) limits: Limits,
     pub(super) keep_alive: Option<bool>,
     pub(super) tty: Option<bool>,
+    #[serde(default)]
+    pub(super) mounts: Vec<At<Mount>>,
+    pub(super) restart: Option<At<String>>,
 }
 
 /// A workload: what the defaults hold, and what is its own. `flatten` would lose the places.
@@ -80,6 +114,11 @@ pub(super) struct WorkloadFile {
     pub(super) limits: Limits,
     pub(super) keep_alive: Option<bool>,
     pub(super) tty: Option<bool>,
+    #[serde(default)]
+    pub(super) mounts: Vec<At<Mount>>,
+    #[serde(default)]
+    pub(super) ports: Vec<At<String>>,
+    pub(super) restart: Option<At<String>>,
     #[serde(default)]
     pub(super) networks: Attachments,
 }

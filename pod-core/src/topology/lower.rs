@@ -1,12 +1,12 @@
 //! Turns a file as it stands into a topology: names, addresses and ids get their types, defaults are
 //! filled in, counted workloads are multiplied.
 
-use super::file::{At, AttachmentFile, CommonFile, File, Named, NetworkFile, ReachFile, WorkloadFile};
+use super::file::{At, AttachmentFile, CommonFile, File, Named, NetworkFile, ReachFile, UplinkFile, WorkloadFile};
 use super::model::AttachmentPlace;
 use super::{Place, ReachRule, Topology, TopologyNetwork, TopologyWorkload, matching};
 use crate::{
-    AttachMode, AttachmentSpec, Error, Image, Labels, Limits, NetworkSpec, Result, TopologyName, VlanId, WorkloadName,
-    WorkloadSpec, check_label,
+    AttachMode, AttachmentSpec, Error, IfName, Image, Labels, Limits, Mount, MountSource, NetworkSpec, PublishedPort,
+    Result, TopologyName, VlanId, WorkloadName, WorkloadSpec, check_label,
 };
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -113,7 +113,8 @@ impl Context<'_> {
 
     fn network(&self, name: &At<String>, read: &NetworkFile) -> Result<TopologyNetwork> {
         let about = |e: Error| e.with_context("network", &name.value);
-        let build = || -> Result<NetworkSpec> {
+        let mut segments = BTreeMap::new();
+        let mut build = || -> Result<NetworkSpec> {
             let mut spec = NetworkSpec::new(self.convert(name)?);
             if let Some(id) = &read.vlan {
                 spec.vlan = self.vlan(id)?;
@@ -125,13 +126,22 @@ impl Context<'_> {
                 spec.reserved.push(self.ip(text)?);
             }
             if let Some(uplink) = &read.uplink {
-                spec.uplink = Some(self.convert(uplink)?);
+                match &uplink.value {
+                    UplinkFile::All(name) => spec.uplink = Some(self.mark(uplink, IfName::new(name))?),
+                    UplinkFile::Each(Named(all)) => {
+                        for (platform, name) in all {
+                            segments.insert(platform.value.clone(), self.convert(name)?);
+                        }
+                    }
+                }
                 if spec.vlan.is_none() {
                     let message = match &read.vlan {
                         Some(_) => "VLAN 0 is untagged, and an uplink needs a tag",
                         None => "an uplink needs a VLAN id to be tagged with",
                     };
-                    let error = Error::invalid(message).with_context("uplink", &uplink.value);
+                    let interfaces: Vec<&str> =
+                        spec.uplink.iter().chain(segments.values()).map(IfName::as_str).collect();
+                    let error = Error::invalid(message).with_context("uplink", interfaces.join(", "));
                     let hint = "give the network `vlan: 1` to `vlan: 4094`, or leave the uplink out";
                     return Err(self.place(uplink).mark(error.with_hint(hint)));
                 }
@@ -143,7 +153,7 @@ impl Context<'_> {
             spec.labels = self.labels([&read.labels, &Named::default()])?;
             Ok(spec)
         };
-        Ok(TopologyNetwork { spec: build().map_err(about)?, place: self.place(name) })
+        Ok(TopologyNetwork { spec: build().map_err(about)?, segments, place: self.place(name) })
     }
 
     /// The workloads that one name stands for: itself, or `NAME-1` to `NAME-n` with a count.
@@ -160,6 +170,15 @@ impl Context<'_> {
             }
         };
         if read.count.as_ref().is_some_and(|c| c.value > 1) {
+            for text in &read.ports {
+                let port: PublishedPort = self.convert(text).map_err(about)?;
+                if port.host_port != 0 {
+                    let error = Error::invalid("a port of the machine can't be given to several workloads at once")
+                        .with_context("port", port.to_string())
+                        .with_hint(format!("leave it out, each copy gets a free one: {}/{}", port.port, port.protocol));
+                    return Err(about(self.place(text).mark(error)));
+                }
+            }
             for (_, a) in &read.networks.0 {
                 if let Some(only) = a.ip.iter().chain(&a.ips).chain(&a.mac).next() {
                     let error = Error::invalid("an address can't be given to several workloads at once")
@@ -208,7 +227,18 @@ impl Context<'_> {
         spec.tty = read.tty.or(common.tty).unwrap_or_default();
         let asked = read.keep_alive.or(common.keep_alive);
         let by_default = asked.is_none() && spec.command.is_empty();
+        if let Some(restart) = read.restart.as_ref().or(common.restart.as_ref()) {
+            spec.restart = self.convert(restart)?;
+        }
+        // One that is started again need not outlive its command.
+        let by_default = by_default && spec.restart.is_no();
         spec.keep_alive = asked.unwrap_or(by_default);
+        for mount in common.mounts.iter().chain(&read.mounts) {
+            spec.mounts.push(self.mount(mount)?);
+        }
+        for port in &read.ports {
+            spec.ports.push(self.convert(port)?);
+        }
         let mut places = Vec::new();
         for (network, attachment) in &read.networks.0 {
             let (attachment, place) =
@@ -219,16 +249,29 @@ impl Context<'_> {
         Ok((spec, by_default, places))
     }
 
-    fn image(&self, text: &At<String>) -> Result<Image> {
-        let from_here = |path: String| match self.folder {
+    /// A path, from the file's folder.
+    fn absolute(&self, path: String) -> String {
+        match self.folder {
             Some(folder) => folder.join(&path).to_str().map(ToOwned::to_owned).unwrap_or(path),
             None => path,
-        };
+        }
+    }
+
+    fn image(&self, text: &At<String>) -> Result<Image> {
         Ok(match self.convert(text)? {
-            Image::Rootfs(path) => Image::Rootfs(from_here(path)),
-            Image::Archive(path) => Image::Archive(from_here(path)),
+            Image::Rootfs(path) => Image::Rootfs(self.absolute(path)),
+            Image::Archive(path) => Image::Archive(self.absolute(path)),
             other => other,
         })
+    }
+
+    fn mount(&self, read: &At<Mount>) -> Result<Mount> {
+        let mut mount = read.value.clone();
+        if let MountSource::Host(path) = mount.source {
+            mount.source = MountSource::Host(self.absolute(path));
+        }
+        self.mark(read, mount.validate())?;
+        Ok(mount)
     }
 
     fn attachment(&self, network: &At<String>, read: &AttachmentFile) -> Result<(AttachmentSpec, AttachmentPlace)> {

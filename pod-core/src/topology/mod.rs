@@ -14,12 +14,14 @@
 //!     vlan: 100               # 1 to 4094; 0 or absent is untagged
 //!     subnet: 10.0.0.0/24     # or subnets: [10.0.0.0/24, fd00::/64]
 //!     reserved: [10.0.0.1]    # never handed out: a gateway, a printer
-//!     uplink: eth1            # leaves the host here, tagged; needs a vlan
+//!     uplink: eth1            # leaves the host here, tagged; needs a vlan; or an interface for each platform:
+//!     # uplink: { local: eth1, docker: eth2, "k8s://lab/default": net1 }
 //!     mtu: 1500
 //!     isolated: false         # true: its workloads are cut off from each other
 //!     labels: { tier: front }
 //! defaults:                   # for every workload that does not say otherwise
 //!   image: host
+//!   restart: "no"             # on-failure, on-failure:3, always or unless-stopped
 //! workloads:
 //!   web:
 //!     image: debian:12        # host, rootfs:DIR, archive:FILE or a reference; paths from the file's folder
@@ -33,6 +35,11 @@
 //!     limits: { cpus: 0.5, memory: 64M, pids: 100 }
 //!     keep_alive: true        # true unless a command is given
 //!     tty: false
+//!     mounts:                 # added to those of the defaults
+//!       - { host: ./site, at: /srv/www, read_only: true }  # of the engine's machine; from the file's folder
+//!       - { volume: data, at: /var/lib/data }              # made when it is not there, and left
+//!       - { tmpfs: 16M, at: /tmp }
+//!     restart: on-failure:3
 //!     networks: [front]       # or, with particulars:
 //!   db:
 //!     networks:
@@ -44,6 +51,8 @@
 //!         routes: [{ to: 0.0.0.0/0, via: 10.0.0.1 }]
 //!         dns: [10.0.0.1]
 //!         # trunk: [100, 200] # tagged: these VLAN ids pass
+//!   site:
+//!     ports: [8080:80]        # [[ADDRESS:]PORT:]INSIDE[/udp]; of 127.0.0.1 unless said, PORT 0 is a free one
 //! reach:                      # what differs from the rule below; of two that match the later counts
 //!   - { from: web, to: db, expect: blocked }   # reached, blocked or any; web is all three
 //! ```

@@ -1,7 +1,8 @@
 //! A topology, read and checked.
 
 use super::Place;
-use crate::{Error, NetworkName, NetworkSpec, Result, TopologyName, WorkloadName, WorkloadSpec};
+use crate::{BackendUri, Error, IfName, NetworkName, NetworkSpec, Result, TopologyName, WorkloadName, WorkloadSpec};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Networks, workloads on them, and the reach expected between them; read from a file or built from
@@ -36,8 +37,33 @@ pub struct Topology {
 pub struct TopologyNetwork {
     /// What to make.
     pub spec: NetworkSpec,
+    /// The uplink for each platform, where it is not the spec's for all: by the scheme of its backends, such
+    /// as `docker`, or by a backend's address, which goes before the scheme.
+    pub segments: BTreeMap<String, IfName>,
     /// Where it stands in the file.
     pub place: Place,
+}
+
+impl TopologyNetwork {
+    /// What to make on the backend at this address.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it has uplinks by platform, and none for this one.
+    pub(super) fn on(&self, backend: &BackendUri) -> Result<NetworkSpec> {
+        if self.segments.is_empty() {
+            return Ok(self.spec.clone());
+        }
+        let address = backend.to_string();
+        match self.segments.get(&address).or_else(|| self.segments.get(backend.scheme())) {
+            Some(uplink) => Ok(self.spec.clone().with_uplink(uplink.clone())),
+            None => Err(self.place.mark(
+                Error::invalid("the network has no uplink for a backend that has workloads on it")
+                    .with_context("network", self.spec.name.as_str())
+                    .with_backend(address)
+                    .with_hint(format!("add `{}: INTERFACE` to its `uplink:`", backend.scheme())),
+            )),
+        }
+    }
 }
 
 /// A workload of a topology.
@@ -133,7 +159,17 @@ impl Topology {
     /// Adds a network.
     #[must_use]
     pub fn with_network(mut self, spec: NetworkSpec) -> Self {
-        self.networks.push(TopologyNetwork { spec, place: Place::default() });
+        self.networks.push(TopologyNetwork { spec, segments: BTreeMap::new(), place: Place::default() });
+        self
+    }
+
+    /// Has the network that was added last leave its hosts by another interface on each platform: by scheme,
+    /// such as `docker`, or by a backend's address. Without a network it does nothing.
+    #[must_use]
+    pub fn with_segment(mut self, platform: impl Into<String>, uplink: IfName) -> Self {
+        if let Some(network) = self.networks.last_mut() {
+            network.segments.insert(platform.into(), uplink);
+        }
         self
     }
 

@@ -1,7 +1,7 @@
 //! What a topology file may hold, and every way it can be wrong.
 
 use super::{Expect, Topology};
-use crate::{AttachMode, ErrorKind, Image};
+use crate::{AttachMode, ErrorKind, Image, Mount, MountSource};
 use std::path::Path;
 
 fn parse(text: &str) -> Topology {
@@ -51,7 +51,7 @@ networks:
   front: { vlan: 100, subnets: [10.0.0.0/24, "fd00::/64"], reserved: [10.0.0.1], uplink: eth1, mtu: 1400, labels: { a: b } }
   quiet: { subnet: 10.9.0.0/24, isolated: yes }
   bare:
-defaults: { image: host, env: { A: 1, B: 2 }, limits: { memory: 64M }, user: root }
+defaults: { image: host, env: { A: 1, B: 2 }, limits: { memory: 64M }, user: root, restart: no, mounts: [{ tmpfs: 1M, at: /run }] }
 workloads:
   web:
     count: 2
@@ -62,6 +62,9 @@ workloads:
     labels: { tier: front }
     limits: { cpus: 0.5, pids: 10 }
     tty: true
+    mounts: [{ volume: data, at: /data }, { host: /srv, at: /srv, read_only: true }]
+    ports: [80, 0.0.0.0:0:53/udp]
+    restart: on-failure:3
     networks: [front, quiet]
   db:
     backend: lab
@@ -92,10 +95,15 @@ reach:
     assert_eq!(web.limits.memory, Some(64 << 20));
     assert_eq!((web.limits.cpus, web.limits.pids), (Some(0.5), Some(10)));
     assert!(web.tty && !web.keep_alive, "a command is given");
+    let mounts: Vec<_> = web.mounts.iter().map(ToString::to_string).collect();
+    assert_eq!(mounts, ["tmpfs of 1.0 MiB at /run", "data at /data", "/srv at /srv, read-only"]);
+    let ports: Vec<_> = web.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["127.0.0.1:0:80/tcp", "0.0.0.0:0:53/udp"]);
+    assert_eq!(web.restart.to_string(), "on-failure:3");
     assert_eq!(web.user.as_deref(), Some("root"));
     let db = &t.workloads[2];
     assert_eq!(db.backend.as_deref(), Some("lab"));
-    assert!(!db.spec.keep_alive);
+    assert!(!db.spec.keep_alive && db.spec.restart.is_no() && db.spec.ports.is_empty());
     assert!(matches!(&db.spec.attachments[0].mode, AttachMode::Trunk(v) if v.len() == 2));
     assert!(t.workloads[3].spec.keep_alive, "an idle workload stays");
     assert_eq!(t.workloads[3].spec.image, Some(Image::Host));
@@ -104,18 +112,28 @@ reach:
         rules,
         [("web-1", "db", Expect::Blocked), ("web-2", "db", Expect::Blocked), ("web-1", "web-2", Expect::Any)]
     );
-    assert_eq!((t.workloads[2].place.line(), t.workloads[2].place.column()), (20, 3));
+    assert_eq!((t.workloads[2].place.line(), t.workloads[2].place.column()), (23, 3));
 }
 
 #[test]
-fn image_paths_start_from_the_files_folder() {
+fn one_that_is_started_again_is_not_kept_alive() {
+    let t = parse("workloads: { a: { restart: always }, b: {} }");
+    assert!(!t.workloads[0].spec.keep_alive && t.workloads[1].spec.keep_alive);
+}
+
+#[test]
+fn paths_start_from_the_files_folder() {
     let dir = tempfile::tempdir().expect("dir");
     let path = dir.path().join("lab.yaml");
-    std::fs::write(&path, "workloads: { a: { image: 'rootfs:r' }, b: { image: 'rootfs:/abs' } }").expect("write");
+    let text =
+        "workloads: { a: { image: 'rootfs:r', mounts: [{ host: site, at: /srv }] }, b: { image: 'rootfs:/abs' } }";
+    std::fs::write(&path, text).expect("write");
     let t = Topology::load(&path).expect("load");
     assert_eq!(t.name.as_str(), "lab");
     assert_eq!(t.workloads[0].spec.image, Some(Image::Rootfs(dir.path().join("r").display().to_string())));
     assert_eq!(t.workloads[1].spec.image, Some(Image::Rootfs("/abs".into())));
+    let site = MountSource::Host(dir.path().join("site").display().to_string());
+    assert_eq!(t.workloads[0].spec.mounts, [Mount::new(site, "/srv")]);
 }
 
 #[test]
@@ -148,6 +166,10 @@ fn what_is_no_topology_is_refused_with_its_place() {
         ("workloads: { a: { networks: { b: {}, b: {} } } }", "`b` is given twice"),
         ("backend: local:\nworkloads: { a: }", "(place: line 1, column 15); put a value that ends in ':'"),
         ("workloads: { a: { command: sleep 5 } }", "a list is expected here (place: line 1, column 28)"),
+        (
+            "networks: { n: { vlan: 1, uplink: [eth1] } }",
+            "an interface, such as eth1, or one for each platform, such as { local: eth1, k8s: eth2 } is expected",
+        ),
         ("workloads: [a]", "a mapping is expected here (place: line 1, column 12)"),
         ("workloads: { a: { networks: 5 } }", "a list of networks, such as [blue]"),
         ("workloads: { a: { keep_alive: maybe } }", "that is no true or false (place: line 1, column 31)"),
@@ -158,6 +180,9 @@ fn what_is_no_topology_is_refused_with_its_place() {
         ),
         ("workloads: { a: {}, b: {} }\nreach: [{ from: a, to: b }]", "the key `expect` is missing"),
         ("workloads: { a: {}, b: {} }\nreach: [{ from: a, to: b, expect: block }]", "unknown word `block`"),
+        ("workloads: { a: { mounts: [{ at: /x }] } }", "a mount comes from one of `host`, `volume` and `tmpfs`"),
+        ("workloads: { a: { mounts: [{ host: /a, to: /x }] } }", "unknown key `to`"),
+        ("workloads: { a: { ports: 80 } }", "a list is expected here"),
         ("workloads: {\n", "(place: line 1, column 12)"),
     ];
     for (text, says) in table {
@@ -179,6 +204,7 @@ fn values_that_cannot_be_are_refused_with_thing_place_and_way_out() {
             "networks:\n  n: {{ vlan: 5, subnet: 10.0.0.0/29 }}\nworkloads:\n  a: {{ networks: {{ n: {{ {body} }} }} }}\n"
         )
     };
+    let one = |body: &str| format!("workloads:\n  a: {{ {body} }}\n");
     let whole = str::to_owned;
     let table = [
         (net("vlan: §4095"), "VLAN id 4095 is out of range", "network: n", "use 1 to 4094"),
@@ -216,6 +242,17 @@ fn values_that_cannot_be_are_refused_with_thing_place_and_way_out() {
         (on("trunk: [7, §7]"), "VLAN 7 is given twice", "workload: a", ""),
         (on("trunk: []").replace("{ n: { t", "{ §n: { t"), "at least one VLAN", "workload: a", "trunk: [100, 200]"),
         (on("dns: [§x]"), "that is no IP address", "workload: a", ""),
+        (one("ports: [§x]"), "that is no port to publish", "workload: a", "write 80, 8080:80"),
+        (one("count: 2, ports: [§8080:80]"), "several workloads at once", "workload: a", "a free one: 80/tcp"),
+        (one("restart: §never"), "that is no restart policy", "workload: a", "on-failure:3"),
+        (one("mounts: [§{ host: rel, at: /x }]"), "the path on the host is not absolute", "workload: a", ""),
+        (one("mounts: [§{ tmpfs: 1M, at: x }]"), "the path inside is not absolute", "workload: a", ""),
+        (
+            one("keep_alive: true, restart: always").replace("  a:", "  §a:"),
+            "does not start it again",
+            "workload: a",
+            "leave keep-alive out",
+        ),
         (on("routes: [§{ to: 10.9.0.1/24 }]"), "not a subnet", "workload: a", "write 10.9.0.0/24"),
         (
             on("routes: [{ to: 10.9.0.0/24, via: 10.5.0.1 }]").replace("{ n: { r", "{ §n: { r"),
@@ -288,6 +325,14 @@ fn values_that_cannot_be_are_refused_with_thing_place_and_way_out() {
             "outside the network's subnets",
             "workload: a",
             "the network has no subnet",
+        ),
+        (net("vlan: 1, uplink: { docker: §a/b }"), "bad interface name", "network: n", ""),
+        (net("uplink: §{ docker: eth1, k8s: eth2 }"), "an uplink needs a VLAN id", "uplink: eth1, eth2", "give the"),
+        (
+            whole("networks: { a: { vlan: 5, uplink: { docker: eth1, k8s: eth2 } }, §b: { vlan: 5, uplink: eth2 } }"),
+            "VLAN 5 on eth2: on the wire they are one",
+            "networks: a, b",
+            "another VLAN id",
         ),
         (
             whole("networks: { a: { vlan: 5, uplink: eth1 }, §b: { vlan: 5, uplink: eth1 } }"),

@@ -1,7 +1,7 @@
 //! What must hold between the values of a topology, found before anything is touched.
 
 use super::{Place, Topology, TopologyWorkload, addresses, matching};
-use crate::{AttachMode, Error, IfName, MacAddr, NetworkName, NetworkSpec, Result, VlanId, check_label};
+use crate::{AttachMode, Error, IfName, MacAddr, NetworkName, NetworkSpec, Result, check_label};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -21,6 +21,21 @@ impl<K: Ord> Unique<K> {
 
 fn first_was(error: Error, first: &Place) -> Error {
     if first.line() == 0 { error } else { error.with_context("first", first.to_string()) }
+}
+
+/// Where a network meets a platform; without one, all of them.
+struct Segment<'a> {
+    platform: Option<&'a str>,
+    uplink: &'a IfName,
+    network: &'a NetworkSpec,
+}
+
+impl Segment<'_> {
+    /// Whether the other is the same place on the same wire.
+    fn is(&self, other: &Segment<'_>) -> bool {
+        let meet = self.platform.is_none() || other.platform.is_none() || self.platform == other.platform;
+        meet && (self.uplink, self.network.vlan) == (other.uplink, other.network.vlan)
+    }
 }
 
 impl Topology {
@@ -51,7 +66,7 @@ impl Topology {
 
     fn check_networks(&self) -> Result<()> {
         let mut names = Unique::new();
-        let mut segments: BTreeMap<(&IfName, Option<VlanId>), &NetworkName> = BTreeMap::new();
+        let mut segments: Vec<Segment<'_>> = Vec::new();
         for network in &self.networks {
             let (spec, place) = (&network.spec, &network.place);
             let mark = |e: Error| place.mark(e);
@@ -63,9 +78,13 @@ impl Topology {
                 let error = Error::invalid("two networks have the same name");
                 return Err(mark(first_was(error.with_context("network", spec.name.as_str()), &first)));
             }
-            if let Some(uplink) = &spec.uplink
-                && let Some(other) = segments.insert((uplink, spec.vlan), &spec.name)
-            {
+            let all = spec.uplink.iter().map(|uplink| (None, uplink));
+            let each = network.segments.iter().map(|(platform, uplink)| (Some(platform.as_str()), uplink));
+            let own: Vec<_> = if network.segments.is_empty() { all.collect() } else { each.collect() };
+            let own = own.into_iter().map(|(platform, uplink)| Segment { platform, uplink, network: spec });
+            let own: Vec<_> = own.collect();
+            let clash = own.iter().find_map(|a| segments.iter().find(|b| a.is(b)));
+            if let Some(Segment { uplink, network: NetworkSpec { name: other, .. }, .. }) = clash {
                 let vlan = spec.vlan.map(|v| v.to_string()).unwrap_or_default();
                 return Err(mark(
                     Error::invalid(format!("two networks are VLAN {vlan} on {uplink}: on the wire they are one"))
@@ -73,6 +92,7 @@ impl Topology {
                         .with_hint("give one of them another VLAN id, or make them one network with two subnets"),
                 ));
             }
+            segments.extend(own);
         }
         Ok(())
     }

@@ -131,7 +131,7 @@ impl Deployment {
         let reports = Mutex::new((0, Vec::new()));
         let mut tasks = Vec::new();
         for (site, found) in self.sites.iter().zip(found) {
-            let here = site.networks.iter().map(|n| &self.topology.networks[*n].spec.name);
+            let here = site.networks.values().map(|n| &n.name);
             let here: Vec<_> = here.filter(|n| found.networks.contains_key(*n)).collect();
             if !here.is_empty() && !site.has(Capability::Verify) {
                 notes.push(format!("{} can't read its networks back", site.uri));

@@ -54,6 +54,33 @@ async fn a_network_that_nothing_joins_may_not_span_backends() {
 }
 
 #[tokio::test]
+async fn a_network_leaves_each_platform_by_an_interface_of_its_own() {
+    let (registry, default) = registry();
+    let text = |uplink: &str| {
+        format!(
+            "networks:\n  n: {{ vlan: 5, subnet: 10.0.0.0/24, uplink: {uplink} }}\nworkloads:\n  \
+             a: {{ networks: [n] }}\n  b: {{ backend: 'mem:?name=topology-far', networks: [n] }}\n"
+        )
+    };
+    let connect = async |uplink: &str| {
+        let topology = Topology::parse(&text(uplink), "t").expect("topology");
+        Deployment::connect(&registry, topology, &default).await
+    };
+    let uplinks = |deployment: Deployment| -> Vec<String> {
+        let specs = deployment.sites.iter().flat_map(|s| s.networks.values());
+        specs.map(|n| n.uplink.as_ref().map(ToString::to_string).unwrap_or_default()).collect()
+    };
+    let by_scheme = connect("{ mem: eth1, 'mem:?name=topology-far': eth2, docker: eth3 }").await.expect("connect");
+    assert_eq!(uplinks(by_scheme), ["eth1", "eth2"], "an address goes before a scheme");
+    let same = connect("eth4").await.expect("connect");
+    assert_eq!(uplinks(same), ["eth4", "eth4"]);
+    let missing = connect("{ docker: eth1 }").await.expect_err("none for mem:");
+    assert_eq!(missing.kind(), ErrorKind::InvalidInput);
+    let text = missing.to_string();
+    assert!(text.contains("network: n") && text.contains("line 2") && text.contains("`mem: INTERFACE`"), "{text}");
+}
+
+#[tokio::test]
 async fn a_backend_that_is_none_is_named_with_its_place() {
     let (registry, default) = registry();
     for text in ["workloads:\n  a: { backend: 'docke:' }", "backend: 'docke:'\nworkloads:\n  a: {}"] {
