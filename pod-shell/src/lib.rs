@@ -1,16 +1,23 @@
 //! What backends do by a workload's own shell, where the platform has no call for it: Docker and Kubernetes
 //! neither signal nor kill what an exec runs, nor tell how it ended while a child holds its output, nor
-//! compare what was copied.
+//! copy to every place that a program in the workload sees, nor let go of a command's stdin and end it later.
 //!
 //! The scripts keep to what dash, bash and BusyBox have in common (POSIX.1-2017, "Shell Command Language").
 
+pub mod attach;
+pub mod copy;
+mod inside;
 mod manifest;
 mod marks;
+pub mod pipe;
+mod probe;
 mod signal;
 
+pub use inside::{Comparison, about, list};
 pub use manifest::Manifest;
 pub use marks::{Mark, Scanner};
-pub use signal::{NO_PROC, NOT_ALLOWED, signal};
+pub use probe::Pinger;
+pub use signal::{search, signal, signalled};
 
 /// Text as a script takes it back by `printf %b` (printf(1p)): printable text stays, the rest is octal, four
 /// digits, for what follows may be a digit, too.

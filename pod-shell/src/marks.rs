@@ -37,7 +37,7 @@ impl Scanner {
 
     /// What of the data is the program's, and the marks in it. A mark may come in pieces.
     pub fn scan(&mut self, data: Bytes) -> (Bytes, Vec<Mark>) {
-        if self.held.is_empty() && !data.contains(&1) {
+        if self.held.is_empty() && !self.may_begin_in(&data) {
             return (data, Vec::new());
         }
         self.held.extend_from_slice(&data);
@@ -68,6 +68,14 @@ impl Scanner {
         out.extend_from_slice(&self.held);
         self.held.clear();
         (out.freeze(), marks)
+    }
+
+    /// Whether a mark begins in the data, or may.
+    fn may_begin_in(&self, data: &[u8]) -> bool {
+        memchr::memchr_iter(1, data).any(|at| {
+            let known = (data.len() - at).min(self.begin.len());
+            data[at..at + known] == self.begin[..known]
+        })
     }
 
     /// The byte that began no mark is the program's.

@@ -40,6 +40,7 @@ esac
 done
 done
 [ "$_pod_all" != ' ' ] || exit 0
+[ "$_pod_s" != 0 ] || exit 5
 kill -9 $_pod_all
 _pod_i=$((_pod_i+1))
 if [ "$_pod_i" -gt 40 ]; then printf '%s' "$_pod_all"; exit 4; fi
