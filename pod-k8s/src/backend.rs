@@ -19,7 +19,7 @@ use kube::api::ListParams;
 use pod_core::{
     AttachRequest, Backend, BackendInfo, Capabilities, Capability, Connection, CreateRequest, Error, ErrorKind,
     EventStream, EventsRequest, Filter, LABEL_TOPOLOGY, LogStreamOf, LogsRequest, Networking, Process, RemoveOutcome,
-    RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, Workload, WorkloadName,
+    RemoveRequest, Result, StartOutcome, StartRequest, State, StopOutcome, StopRequest, Workload, WorkloadName,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -90,6 +90,15 @@ impl K8sBackend {
     /// `Unauthenticated` when the credentials are missing or over; `Unavailable` when the API server does
     /// not answer.
     pub async fn open(config: K8sConfig) -> Result<Self> {
+        Self::open_for(config, Capabilities::all()).await
+    }
+
+    /// As [`K8sBackend::open`], for one who will ask for no more than `wanted`: without networks among it
+    /// the cluster is not asked whether it has them, and they are not among the backend's capabilities.
+    ///
+    /// # Errors
+    /// As [`K8sBackend::open`].
+    pub async fn open_for(config: K8sConfig, wanted: Capabilities) -> Result<Self> {
         let owner = match &config.owner {
             Some(owner) => owner.clone(),
             None => owner::this_user()?,
@@ -99,10 +108,12 @@ impl K8sBackend {
         let info = BackendInfo::new(uri, "Kubernetes", cluster.version.clone());
         let mut capabilities = of_pods();
         if tells_the_end_of_stdin(&cluster.version) {
-            capabilities = capabilities.with(Capability::ExecStdin);
+            capabilities = capabilities.with(Capability::ExecStdin).with(Capability::AttachStdio);
         }
-        for capability in networking::capabilities(&cluster).await? {
-            capabilities = capabilities.with(capability);
+        if wanted.iter().any(|c| c.path().starts_with("network.")) {
+            for capability in networking::capabilities(&cluster).await? {
+                capabilities = capabilities.with(capability);
+            }
         }
         Ok(Self { info, capabilities, cluster, owner, starts: Starts::default() })
     }
@@ -363,6 +374,12 @@ impl Backend for K8sBackend {
 
     async fn attach(&self, request: AttachRequest) -> Result<Process> {
         let pod = self.pod(&request.name).await?;
+        let workload = self.workload(&pod)?;
+        if workload.state != (State::Running { command: None }) {
+            return Err(Error::new(ErrorKind::WrongState, "the workload's command does not run")
+                .with_context("workload", request.name.as_str())
+                .with_context("state", workload.state.to_string()));
+        }
         let main = main_of(&pod, self.cluster.config.container.as_deref())?.container;
         let stdin = main.stdin == Some(true);
         if request.stdin && !stdin {
@@ -370,9 +387,21 @@ impl Backend for K8sBackend {
                 .with_context("workload", request.name.as_str())
                 .with_hint("make it with -i, or attach without a stdin"));
         }
-        let how = Attach { stdin: request.stdin, tty: main.tty == Some(true), size: request.tty };
-        let pod_name = pods::pod_name(&request.name);
-        let target = Target { cluster: self.cluster.clone(), pod: pod_name, container: main.name.clone() };
+        let target =
+            Target { cluster: self.cluster.clone(), pod: pods::pod_name(&request.name), container: main.name.clone() };
+        let how = Attach {
+            stdin: request.stdin,
+            logs: request.logs,
+            tty: main.tty == Some(true),
+            size: request.tty,
+            once: main.stdin_once == Some(true),
+            shared: pod
+                .spec
+                .as_ref()
+                .is_some_and(|s| s.share_process_namespace == Some(true) || s.host_pid == Some(true)),
+            uid: pod.metadata.uid.clone(),
+            name: request.name,
+        };
         attach::attach(target, how).await
     }
 

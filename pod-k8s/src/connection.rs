@@ -1,13 +1,14 @@
 //! Exec, copy and forward in a container of a pod.
 
 use crate::cluster::Cluster;
-use crate::copy::{self, Container, Far, Helper};
+use crate::copy::{Container, Helper};
 use crate::exec::Target;
 use crate::exec::start::Starter;
 use crate::forward;
 use async_trait::async_trait;
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
 use pod_core::{BoxDuplex, Connection, ExecRequest, ForwardRequest, Image, Process, Result, WorkloadName};
+use pod_shell::copy::{self, Far};
 use std::sync::Arc;
 
 /// A way into a container of a pod.

@@ -7,11 +7,12 @@
 
 use crate::exec::Target;
 use crate::exec::frame;
-use crate::exec::pipe::{self, Outlet};
+use crate::exec::input;
 use crate::pods;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pod_core::{BoxDuplex, Error, ErrorKind, ForwardRequest, Result, Retry};
+use pod_shell::pipe::{self, Outlet};
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -76,7 +77,7 @@ where
         .unwrap_or_else(|_| Err(format!("the port was not open within {} s", OPENING.as_secs())))
         .map_err(|why| Error::new(ErrorKind::Unavailable, why).with_retry(Retry::Later))?;
     let (outlet, reader) = pipe::output();
-    let (writer, input) = pipe::stdin(|data| frame::channel(DATA, data));
+    let (writer, input) = input::stdin(|data| frame::channel(DATA, data));
     tokio::spawn(serve(socket, outlet, input));
     Ok(Box::pin(tokio::io::join(reader, writer)))
 }

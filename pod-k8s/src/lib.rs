@@ -45,7 +45,7 @@ pub use gc::Leftover;
 pub use namespaces::{CreateNamespaceOutcome, Namespace, Namespaces};
 pub use networking::LinkTest;
 
-use pod_core::{Address, Backend, BackendFactory, BackendUri, Registry, Result};
+use pod_core::{Address, Backend, BackendFactory, BackendUri, Capabilities, Registry, Result};
 use std::sync::Arc;
 
 /// Makes `k8s:` backends.
@@ -66,8 +66,8 @@ impl BackendFactory for K8sFactory {
         config::split(address)
     }
 
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
-        Ok(Arc::new(K8sBackend::open(K8sConfig::from_uri(uri)?).await?))
+    async fn connect(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(K8sBackend::open_for(K8sConfig::from_uri(uri)?, wanted).await?))
     }
 }
 

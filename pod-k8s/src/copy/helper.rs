@@ -8,7 +8,7 @@
 //!
 //! Ephemeral containers can't be taken out of a pod. One that is there and runs is used again.
 
-use super::far::{Container, Far, Running, complaints};
+use super::Container;
 use crate::exec::{PodWatch, Target};
 use crate::pods;
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, ContainerState, Pod, PodSecu
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::watch_object;
 use pod_core::{Error, ErrorKind, Result};
+use pod_shell::copy::{Far, Running, complaints};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -59,6 +60,10 @@ impl Far for Helper {
 
     fn about(&self, error: Error) -> Error {
         self.at.about(error)
+    }
+
+    fn without_shell(&self) -> &'static str {
+        "use a helper's image with a POSIX shell and `tar` or `cat`, such as BusyBox's"
     }
 }
 

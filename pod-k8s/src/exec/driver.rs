@@ -15,6 +15,11 @@ const BEFORE_WATCH: Duration = Duration::from_secs(3);
 /// How long a status may come after its pod was seen to be gone.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a signal may take to be sent.
+pub(crate) const SIGNAL: Duration = Duration::from_secs(20);
+/// How long killing all of a program may take; its script gives up after 40 s.
+const KILL: Duration = Duration::from_secs(60);
+
 /// A program in a container.
 #[derive(Debug)]
 pub(crate) struct ExecDriver {
@@ -52,42 +57,20 @@ pub(crate) async fn end_of(progress: &mut watch::Receiver<Progress>) -> End {
 ///
 /// # Errors
 /// `Unsupported` where the image has no shell or no `/proc`; `PermissionDenied` when something of it can't
-/// be killed.
+/// be killed; `Timeout` when the node does not answer.
 pub(crate) async fn kill(target: &Target, token: &str) -> Result<()> {
     signal(target, token, None).await
 }
 
 async fn signal(target: &Target, token: &str, to: Option<(Signal, u32)>) -> Result<()> {
-    let said = match run_script(target, &wrap::signal(token, to)).await {
-        Ok(said) => said,
-        // A container that is gone runs nothing.
-        Err(e) if matches!(e.kind(), ErrorKind::WrongState | ErrorKind::NotFound) => return Ok(()),
-        Err(e) if e.kind() == ErrorKind::CommandFailed => {
-            return Err(target.about(
-                Error::unsupported("the image's `sh` can't be run to signal by: the program was left").with_source(e),
-            ));
+    let limit = if to.is_some() { SIGNAL } else { KILL };
+    let ran = run_script(target, &wrap::signal(token, to), limit).await.map_err(|e| match e.kind() {
+        ErrorKind::CommandFailed => {
+            Error::unsupported("the image's `sh` can't be run to signal by: the program was left").with_source(e)
         }
-        Err(e) => return Err(e),
-    };
-    match said.status {
-        ExitStatus::Exited(0) => Ok(()),
-        ExitStatus::Exited(pod_shell::NO_PROC) => Err(target.about(
-            Error::unsupported("the container has no /proc to find processes by: the program was left")
-                .with_hint("use a container with /proc"),
-        )),
-        ExitStatus::Exited(pod_shell::NOT_ALLOWED) => Err(target.about(
-            Error::new(ErrorKind::PermissionDenied, "some processes of the program can't be signalled: they were left")
-                .with_context("pids", said.stdout_text().trim().to_owned())
-                .with_hint("they run as another user than the container's"),
-        )),
-        // The container ended under the script.
-        ExitStatus::Exited(137) | ExitStatus::Unknown => Ok(()),
-        other => Err(target.about(
-            Error::new(ErrorKind::CommandFailed, "signalling the program failed")
-                .with_context("status", other.to_string())
-                .with_context("stderr", said.stderr_text().trim().to_owned()),
-        )),
-    }
+        _ => e,
+    });
+    pod_shell::signalled(ran).map_err(|e| target.about(e))
 }
 
 #[async_trait]
@@ -164,5 +147,36 @@ impl ProcessDriver for ExecDriver {
 
     async fn detach(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::config::K8sConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_hangs_holds_no_signal_and_no_kill() {
+        // It takes connections, and never says a word.
+        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", server.local_addr().expect("an address"));
+        let mut config = kube::Config::new(address.parse().expect("an address"));
+        (config.connect_timeout, config.read_timeout, config.write_timeout) = (None, None, None);
+        let cluster = Cluster {
+            client: kube::Client::try_from(config).expect("a client"),
+            namespace: "lab".into(),
+            context: "lab".into(),
+            server: address,
+            version: "v1.33.1".into(),
+            config: Arc::new(K8sConfig::default()),
+        };
+        let target = Target { cluster, pod: "w".into(), container: "main".into() };
+        for (to, limit) in [(Some((Signal::TERM, 7)), SIGNAL), (None, KILL)] {
+            let begun = Instant::now();
+            let error = signal(&target, "token", to).await.expect_err("nobody answers");
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            assert_eq!(begun.elapsed().as_secs(), limit.as_secs());
+        }
     }
 }

@@ -111,10 +111,9 @@ fn why_gone(pod: Option<&Pod>, uid: &mut Option<String>) -> Option<String> {
 /// Whether the pod's node answers. The image need have nothing for it: a refusal is an answer too.
 pub(crate) async fn answers(target: &Target) -> bool {
     let argv = [b"true".to_vec()];
-    match tokio::time::timeout(ASKED, run_script(target, &argv)).await {
-        Ok(Ok(said)) => said.status != ExitStatus::Unknown,
-        Ok(Err(e)) => e.kind() != ErrorKind::Unavailable,
-        Err(_) => false,
+    match run_script(target, &argv, ASKED).await {
+        Ok(said) => said.status != ExitStatus::Unknown,
+        Err(e) => !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
     }
 }
 

@@ -3,8 +3,8 @@
 pub(crate) mod driver;
 pub(crate) mod frame;
 pub(crate) mod gone;
+pub(crate) mod input;
 pub(crate) mod open;
-pub(crate) mod pipe;
 pub(crate) mod session;
 #[cfg(test)]
 mod session_tests;

@@ -40,8 +40,11 @@ pub(crate) struct Opened<S> {
 }
 
 impl Target {
-    /// Says which pod an error is about.
+    /// Says which pod an error is about, unless it says so already.
     pub(crate) fn about(&self, error: Error) -> Error {
+        if error.context().iter().any(|(key, _)| *key == "pod") {
+            return error;
+        }
         error
             .with_context("pod", self.pod.clone())
             .with_context("container", self.container.clone())
@@ -85,6 +88,15 @@ impl Target {
         streams: Streams,
     ) -> Result<Opened<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>> {
         self.open("attach", "", streams).await
+    }
+
+    /// Attaches to nothing but the stdin of the container's own command.
+    ///
+    /// # Errors
+    /// As [`Target::exec`].
+    pub(crate) async fn attach_stdin(&self) -> Result<Opened<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>> {
+        let container = utf8_percent_encode(&self.container, QUERY);
+        self.upgrade(&format!("{}/attach?container={container}&stdin=true", self.path())).await
     }
 
     async fn open(

@@ -5,18 +5,20 @@
 //! closes without a word is [`End::Lost`].
 
 use super::frame::{self, Incoming};
-use super::pipe::{self, Outlet, Reader, Stdin};
+use super::input::{self, Stdin};
 use super::status::{self, End};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use pod_core::{ExitStatus, TtySize};
+use pod_shell::pipe::{self, Outlet, Reader};
 use pod_shell::{Mark, Scanner};
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -29,9 +31,20 @@ const AFTER: Duration = Duration::from_secs(1);
 /// How long the next piece of output may be in coming once the status is there. The server closes the
 /// stream behind the last one; a machine that is busy takes its time.
 const REST: Duration = Duration::from_secs(5);
+/// How long the status of a program whose end its wrapper has told may be in coming before the server is
+/// asked whether it still listens, and how long it may then say nothing. Stdin that nobody reads any more
+/// holds servers up for ever: they neither tell the status nor close the stream (seen with Kubernetes 1.33
+/// and containerd 1.6, by `kubectl exec -i` as well).
+const LATE: Duration = Duration::from_millis(250);
+const STUCK: Duration = Duration::from_secs(3);
+/// How long a program may print nothing before it is looked for: before it has begun, and after. The same
+/// servers lose what a program printed last, and with it the mark of its end.
+const UNBEGUN: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_secs(30);
+/// A program that was found is looked for again after twice as long, and at the latest after this.
+const SELDOM: Duration = Duration::from_secs(600);
 
 /// What a session is given.
-#[derive(Debug)]
 pub(crate) struct Setup {
     /// Whether stdin is sent.
     pub(crate) stdin: bool,
@@ -39,10 +52,47 @@ pub(crate) struct Setup {
     pub(crate) tty: bool,
     /// How the end of stdin is told.
     pub(crate) stdin_end: StdinEnd,
-    /// The marks that the program's wrapper prints; they are taken out of its output. Without a terminal
-    /// the last of them tells the end, and only it is believed when that is success: an API server whose
-    /// connection to the node breaks calls that a success too.
-    pub(crate) marks: Option<Scanner>,
+    /// The program has a wrapper, which prints marks.
+    pub(crate) wrapper: Option<Wrapper>,
+}
+
+/// What is known of a program by its wrapper.
+pub(crate) struct Wrapper {
+    /// The marks, which are taken out of its output. Without a terminal the last of them tells the end, and
+    /// only it is believed when that is success: an API server whose connection to the node breaks calls
+    /// that a success too.
+    marks: Scanner,
+    runs: Runs,
+    /// Tells whether anything of it still lives in the container, or may.
+    lives: Lives,
+    /// A program's end is marked on stdout, too: what came before that mark is all that it printed itself.
+    on_stdout: Scanner,
+    /// Which of the two marks of its end came: that on stderr, that on stdout.
+    ended: (bool, bool),
+}
+
+impl Wrapper {
+    /// What is known before anything came.
+    pub(crate) fn new(token: &str, runs: Runs, lives: Lives) -> Self {
+        Self { marks: Scanner::new(token), runs, lives, on_stdout: Scanner::new(token), ended: (false, false) }
+    }
+
+    /// A program ended and said so, and what it printed did not come to its end.
+    fn is_cut(&self) -> bool {
+        self.runs == Runs::Program && self.ended == (true, false)
+    }
+}
+
+/// Looks for what a program has started.
+pub(crate) type Lives = Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// What a wrapper runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// A script of POD's own: no mark tells its beginning, and it leaves nothing behind that could print.
+    Script,
+    /// Someone's program.
+    Program,
 }
 
 /// How the end of stdin is told.
@@ -106,7 +156,7 @@ where
 {
     let (out, stdout) = pipe::output();
     let (err, stderr) = if setup.tty { (None, None) } else { Some(pipe::output()).unzip() };
-    let (stdin, input) = if setup.stdin { Some(pipe::stdin(frame::stdin)).unzip() } else { (None, None) };
+    let (stdin, input) = if setup.stdin { Some(input::stdin(frame::stdin)).unzip() } else { (None, None) };
     let (report, progress) = watch::channel(Progress::default());
     let (orders, told) = mpsc::channel(8);
     tokio::spawn(serve(socket, setup, out, err, input, report, told));
@@ -147,10 +197,11 @@ async fn serve<S>(
     let shared = Lock::new(Shared { heard: Instant::now(), fed: false, stalled: false, flush: false });
     let (size, sizes) = watch::channel(None);
     let readers = Readers(out.watcher(), err.as_ref().map(Outlet::watcher));
-    let mut outputs = Outputs { out, err, marks: setup.marks, report: &report };
+    let mut outputs = Outputs { out, err, wrapper: setup.wrapper, report: &report };
+    let ask = Notify::new();
     let end = {
-        let sending = send(&mut sink, input, sizes, setup.stdin_end, &shared);
-        let receiving = receive(stream, &mut outputs, &shared);
+        let sending = send(&mut sink, input, sizes, setup.stdin_end, &shared, &ask);
+        let receiving = receive(stream, &mut outputs, &shared, &ask);
         tokio::pin!(sending, receiving);
         let (mut sends, mut held) = (true, true);
         loop {
@@ -202,7 +253,7 @@ impl Readers {
 struct Outputs<'a> {
     out: Outlet,
     err: Option<Outlet>,
-    marks: Option<Scanner>,
+    wrapper: Option<Wrapper>,
     report: &'a watch::Sender<Progress>,
 }
 
@@ -212,15 +263,25 @@ enum Turn {
 }
 
 impl Outputs<'_> {
-    /// Waits until a message may be read: none of its outputs is full, or someone waits for the other.
+    /// Whether the mark of a program's beginning is still to come. Nobody can read its output before.
+    fn is_unbegun(&self) -> bool {
+        let progress = self.report.borrow();
+        self.wrapper.as_ref().is_some_and(|w| w.runs == Runs::Program)
+            && progress.first.is_none()
+            && progress.end.is_none()
+    }
+
+    /// Waits until a message may be read: none of its outputs is full, or someone waits for the other, or for
+    /// the program to begin: of its two outputs, the one with the mark may come last.
     async fn turn(&mut self, shared: &Lock) -> Turn {
+        let unbegun = self.is_unbegun();
         poll_fn(|cx| {
             if self.out.wants_back(cx) || self.err.as_ref().is_some_and(|e| e.wants_back(cx)) {
                 return Poll::Ready(Turn::Back);
             }
             let room = self.out.has_room(cx) && self.err.as_ref().is_none_or(|e| e.has_room(cx));
             let awaited = self.out.is_awaited(cx) || self.err.as_ref().is_some_and(|e| e.is_awaited(cx));
-            let read = room || awaited || with(shared, |s| s.flush);
+            let read = room || awaited || unbegun || with(shared, |s| s.flush);
             with(shared, |s| {
                 if s.stalled && read {
                     s.heard = Instant::now();
@@ -243,12 +304,15 @@ impl Outputs<'_> {
 
     /// Where the wrapper's marks are: on stderr, or on the terminal.
     async fn marked(&mut self, data: Bytes) {
-        let (data, marks) = match &mut self.marks {
-            Some(scanner) => scanner.scan(data),
+        let (data, marks) = match &mut self.wrapper {
+            Some(wrapper) => wrapper.marks.scan(data),
             None => (data, Vec::new()),
         };
         self.give(data, self.err.is_some()).await;
         for mark in marks {
+            if let (Mark::Ended(_), Some(wrapper)) = (mark, &mut self.wrapper) {
+                wrapper.ended.0 = true;
+            }
             self.report.send_modify(|p| match mark {
                 Mark::Ended(code) => {
                     p.end.get_or_insert(End::Exited(ExitStatus::Exited(code)));
@@ -258,6 +322,19 @@ impl Outputs<'_> {
                 }
             });
         }
+    }
+
+    /// What comes on stdout beside a stderr.
+    async fn unmarked(&mut self, data: Bytes) {
+        let data = match &mut self.wrapper {
+            Some(wrapper) if wrapper.runs == Runs::Program => {
+                let (data, marks) = wrapper.on_stdout.scan(data);
+                wrapper.ended.1 |= !marks.is_empty();
+                data
+            }
+            _ => data,
+        };
+        self.give(data, false).await;
     }
 
     async fn give(&mut self, data: Bytes, to_err: bool) {
@@ -276,7 +353,7 @@ impl Outputs<'_> {
     async fn take(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Stdout(data) if self.err.is_none() => self.marked(data).await,
-            Incoming::Stdout(data) => self.give(data, false).await,
+            Incoming::Stdout(data) => self.unmarked(data).await,
             Incoming::Stderr(data) => self.marked(data).await,
             Incoming::Status(_) | Incoming::Nothing => {}
         }
@@ -284,17 +361,32 @@ impl Outputs<'_> {
 
     /// The server's word on the end, unless it is a success that only the wrapper's mark could prove.
     fn believed(&self, end: End) -> End {
-        let proves = self.marks.is_some() && self.err.is_some();
+        let proves = self.wrapper.is_some() && self.err.is_some();
         if proves && end == End::Exited(ExitStatus::Exited(0)) && self.report.borrow().end.is_none() {
             return End::Lost("the connection to the pod's node was lost".into());
         }
         end
     }
 
+    /// The stream ended without a status. A program whose mark of its end came may have printed more than came:
+    /// who reads that must not take it for whole.
+    fn cut(&self, why: &str) {
+        if self.report.borrow().end.is_some() {
+            for outlet in std::iter::once(&self.out).chain(&self.err) {
+                outlet.fail(std::io::ErrorKind::ConnectionAborted, why.into());
+            }
+        }
+    }
+
     /// Serves what is in files to those who still read.
     async fn drain(&mut self) {
-        if let Some(rest) = self.marks.as_mut().map(Scanner::rest) {
+        if let Some((rest, of_stdout)) = self.wrapper.as_mut().map(|w| (w.marks.rest(), w.on_stdout.rest())) {
             self.give(rest, self.err.is_some()).await;
+            self.give(of_stdout, false).await;
+        }
+        if self.err.is_some() && self.wrapper.as_ref().is_some_and(Wrapper::is_cut) {
+            // Servers that are busy close the stream before all of it was read (seen with containerd 1.6).
+            self.out.fail(std::io::ErrorKind::ConnectionAborted, "the end of the program's output was lost".into());
         }
         self.out.end();
         if let Some(err) = &self.err {
@@ -312,24 +404,106 @@ impl Outputs<'_> {
     }
 }
 
-async fn receive<St>(mut stream: St, outputs: &mut Outputs<'_>, shared: &Lock) -> End
+/// Whether a stream that is silent still has something to bring.
+#[derive(Debug)]
+struct Doubt {
+    /// Since when nothing came of the program; while nobody takes what came, time stands still.
+    since: Instant,
+    /// How long that may last.
+    pause: Duration,
+    /// How long it may last once the program was found.
+    next: Duration,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    None,
+    /// The server was asked whether it still listens.
+    Asked,
+    /// It does.
+    Answered,
+    /// Nothing of the program was found: its end may be on its way.
+    NotFound,
+}
+
+/// What follows from a silence.
+enum Silence {
+    Wait,
+    Ask,
+    Over(&'static str),
+}
+
+impl Doubt {
+    fn begin(&mut self, pause: Duration, step: Step) {
+        (self.since, self.pause, self.step) = (Instant::now(), pause, step);
+    }
+
+    /// What is to be done when the pause is over.
+    async fn settle(&mut self, outputs: &Outputs<'_>) -> Silence {
+        // A terminal's program has no wrapper any more, by which it could be found, nor a mark of its end.
+        let Some(wrapper) = outputs.wrapper.as_ref().filter(|_| outputs.err.is_some()) else {
+            self.begin(SELDOM, Step::None);
+            return Silence::Wait;
+        };
+        let ended = outputs.report.borrow().end.is_some();
+        match (self.step, wrapper.runs) {
+            (Step::None, Runs::Program) if ended => {
+                self.begin(STUCK, Step::Asked);
+                return Silence::Ask;
+            }
+            (Step::None, Runs::Script) if ended => return Silence::Over("the server did not tell the script's end"),
+            (Step::Asked, _) => return Silence::Over("the server does not listen any more"),
+            _ => {}
+        }
+        if (wrapper.lives)().await {
+            self.begin(self.next, Step::None);
+            self.next = (self.next * 2).min(SELDOM);
+        } else if self.step == Step::NotFound {
+            return Silence::Over("the server did not tell the program's end");
+        } else {
+            self.begin(STUCK, Step::NotFound);
+        }
+        Silence::Wait
+    }
+}
+
+async fn receive<St>(mut stream: St, outputs: &mut Outputs<'_>, shared: &Lock, ask: &Notify) -> End
 where
     St: Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
     let mut ended: Option<End> = None;
+    let mut doubt = Doubt { since: Instant::now(), pause: UNBEGUN, next: QUIET, step: Step::None };
     loop {
+        let before = Instant::now();
         if let Turn::Back = outputs.turn(shared).await {
             outputs.take_back().await;
+            doubt.since += before.elapsed();
             continue;
         }
+        // From now on: a reader that is slow has held this up until here.
+        doubt.since += before.elapsed();
         let next = match &ended {
-            None => stream.next().await,
-            // From now on: a reader that is slow has held this up until here.
             Some(end) => match timeout(REST, stream.next()).await {
                 Ok(next) => next,
                 Err(_) => return end.clone(),
             },
+            None => match timeout_at(doubt.since + doubt.pause, stream.next()).await {
+                Ok(next) => next,
+                Err(_) => match doubt.settle(outputs).await {
+                    Silence::Wait => continue,
+                    Silence::Ask => {
+                        ask.notify_one();
+                        continue;
+                    }
+                    // How it ended may have been told before.
+                    Silence::Over(why) => return End::Lost(why.into()),
+                },
+            },
         };
+        if doubt.step == Step::Asked {
+            doubt.begin(STUCK, Step::Answered);
+        }
         with(shared, |s| (s.heard, s.fed) = (Instant::now(), false));
         let lost = match next {
             Some(Ok(Message::Binary(message))) => {
@@ -346,7 +520,16 @@ where
                         // Another output may still bring the mark of the end.
                         ended = Some(end);
                     }
-                    incoming => outputs.take(incoming).await,
+                    incoming => {
+                        outputs.take(incoming).await;
+                        let script = outputs.wrapper.as_ref().is_some_and(|w| w.runs == Runs::Script);
+                        let pause = match (outputs.report.borrow().end.is_some(), script) {
+                            (true, true) => REST,
+                            (true, false) => LATE,
+                            (false, _) => QUIET,
+                        };
+                        doubt.begin(pause, Step::None);
+                    }
                 }
                 continue;
             }
@@ -360,7 +543,10 @@ where
         };
         return match ended {
             Some(end) => end,
-            None => End::Lost(lost),
+            None => {
+                outputs.cut(&lost);
+                End::Lost(lost)
+            }
         };
     }
 }
@@ -377,6 +563,7 @@ async fn send<Si>(
     mut sizes: watch::Receiver<Option<TtySize>>,
     end: StdinEnd,
     shared: &Lock,
+    ask: &Notify,
 ) -> Stopped
 where
     Si: Sink<Message, Error = tungstenite::Error> + Unpin,
@@ -408,6 +595,7 @@ where
                     }
                 }
             },
+            () = ask.notified() => sink.send(Message::Ping(Bytes::new())).await,
             _ = ping.tick() => {
                 if with(shared, |s| !s.fed && !s.stalled && s.heard.elapsed() > DEAD) {
                     return Stopped::Silent;

@@ -1,12 +1,12 @@
 //! The channel loop against a server in memory.
 
-use super::pipe::FULL;
-use super::session::{Order, Session, Setup, StdinEnd, start};
+use super::session::{Order, Runs, Session, Setup, StdinEnd, Wrapper, start};
 use super::status::End;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use pod_core::{ExitStatus, TtySize};
-use pod_shell::{Mark, Scanner};
+use pod_shell::Mark;
+use pod_shell::pipe::FULL;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
@@ -27,7 +27,13 @@ async fn pair(room: usize, setup: Setup) -> (Session, Server) {
 }
 
 fn plain() -> Setup {
-    Setup { stdin: true, tty: false, stdin_end: StdinEnd::Closed, marks: None }
+    Setup { stdin: true, tty: false, stdin_end: StdinEnd::Closed, wrapper: None }
+}
+
+/// With a wrapper of the token `t`, around what lives on or not.
+fn wrapped(runs: Runs, lives: bool) -> Setup {
+    let lives = Box::new(move || std::future::ready(lives).boxed());
+    Setup { wrapper: Some(Wrapper::new("t", runs, lives)), ..plain() }
 }
 
 async fn send(server: &mut Server, message: impl AsRef<[u8]>) {
@@ -222,7 +228,7 @@ async fn the_end_of_stdin_is_told_in_its_way() {
 
 #[tokio::test]
 async fn marks_tell_the_beginning_and_the_end_while_a_child_goes_on() {
-    let setup = Setup { marks: Some(Scanner::new("t")), ..plain() };
+    let setup = wrapped(Runs::Program, true);
     let (mut session, mut server) = pair(1 << 16, setup).await;
     send(&mut server, b"\x02\x01pod:t:B42\x02warn").await;
     session.progress.wait_for(|p| p.first == Some(Mark::Began(42))).await.expect("told");
@@ -233,7 +239,7 @@ async fn marks_tell_the_beginning_and_the_end_while_a_child_goes_on() {
     assert_eq!(all_of(session.stderr.take().expect("stderr")).await, b"warningleft behind");
     assert_eq!(end(&mut session).await, exited(3), "the first word counts");
 
-    let setup = Setup { marks: Some(Scanner::new("t")), tty: true, ..plain() };
+    let setup = Setup { tty: true, ..wrapped(Runs::Program, true) };
     let (mut session, mut server) = pair(1 << 16, setup).await;
     send(&mut server, b"\x01\x01pod:t:B1\x02hello").await;
     session.progress.wait_for(|p| p.first == Some(Mark::Began(1))).await.expect("told");
@@ -244,7 +250,7 @@ async fn marks_tell_the_beginning_and_the_end_while_a_child_goes_on() {
 #[tokio::test]
 async fn a_success_without_its_mark_is_a_loss() {
     // As an API server has it when the node's kubelet is gone.
-    let setup = || Setup { marks: Some(Scanner::new("t")), ..plain() };
+    let setup = || wrapped(Runs::Program, true);
     let (mut session, mut server) = pair(1 << 16, setup()).await;
     send(&mut server, b"\x02\x01pod:t:B42\x02").await;
     send(&mut server, OK).await;
@@ -271,13 +277,13 @@ async fn what_is_let_go_of_is_closed_but_what_ended_is_read_out() {
     };
     timeout(Duration::from_secs(5), closed).await.expect("the client closes");
 
-    let setup = Setup { marks: Some(Scanner::new("t")), ..plain() };
+    let setup = wrapped(Runs::Program, true);
     let (mut session, mut server) = pair(1 << 16, setup).await;
     send(&mut server, b"\x02\x01pod:t:E0\x02").await;
     assert_eq!(end(&mut session).await, exited(0));
     let stdout = session.stdout.take().expect("stdout");
     drop(session);
-    send(&mut server, b"\x01still on its way").await;
+    send(&mut server, b"\x01still on its way\x01pod:t:E0\x02").await;
     send(&mut server, OK).await;
     assert_eq!(all_of(stdout).await, b"still on its way");
 }
@@ -302,4 +308,141 @@ async fn what_is_idle_is_kept_awake_and_silence_is_noticed() {
     // A server that answers nothing any more.
     let ended = timeout(Duration::from_secs(120), session.progress.wait_for(|p| p.end.is_some())).await;
     assert!(matches!(ended.expect("noticed").expect("told").end, Some(End::Lost(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stdin_that_nobody_reads_holds_nothing_up_once_the_program_has_ended() {
+    let (mut session, mut server) = pair(4 << 10, wrapped(Runs::Program, true)).await;
+    let mut stdin = session.stdin.take().expect("stdin");
+    let feed = tokio::spawn(async move { stdin.write_all(&vec![1; 8 << 20]).await });
+    send(&mut server, b"\x01out\x01pod:t:E8\x02").await;
+    send(&mut server, b"\x02\x01pod:t:E8\x02").await;
+    // The server reads no more, and sends no status.
+    assert_eq!(all_of(session.stdout.take().expect("stdout")).await, b"out");
+    assert_eq!(end(&mut session).await, exited(8));
+    assert!(feed.await.expect("no panic").is_err(), "the pipe is broken");
+    drop(server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_goes_on_is_heard_as_long_as_the_server_listens() {
+    let (mut session, mut server) = pair(1 << 16, wrapped(Runs::Program, true)).await;
+    session.stdin.take().expect("stdin").write_all(b"in").await.expect("written");
+    assert_eq!(&server.next().await.expect("a message").expect("whole").into_data()[..], b"\x00in");
+    send(&mut server, b"\x02\x01pod:t:E0\x02").await;
+    let serve = async {
+        // Reading answers pings.
+        let quiet = timeout(Duration::from_secs(60), async { while server.next().await.is_some() {} }).await;
+        quiet.expect_err("the session stays");
+        send(&mut server, b"\x01\x01pod:t:E0\x02late").await;
+        send(&mut server, OK).await;
+    };
+    let mut stdout = session.stdout.take().expect("stdout");
+    let mut out = Vec::new();
+    let (read, ()) = tokio::join!(stdout.read_to_end(&mut out), serve);
+    read.expect("no loss");
+    assert_eq!(out, b"late");
+    assert_eq!(end(&mut session).await, exited(0));
+}
+
+#[tokio::test]
+async fn a_mark_behind_much_output_begins_the_program() {
+    let (mut session, mut server) = pair(1 << 16, wrapped(Runs::Program, true)).await;
+    let serve = async {
+        for _ in 0..4 * FULL / 4096 {
+            send(&mut server, [b"\x01".as_slice(), &[7; 4096]].concat()).await;
+        }
+        send(&mut server, b"\x02\x01pod:t:B42\x02").await;
+    };
+    timeout(Duration::from_secs(20), serve).await.expect("it is read before anybody can");
+    session.progress.wait_for(|p| p.first == Some(Mark::Began(42))).await.expect("told");
+    send(&mut server, b"\x02\x01pod:t:E0\x02").await;
+    send(&mut server, b"\x01\x01pod:t:E0\x02").await;
+    send(&mut server, OK).await;
+    assert_eq!(all_of(session.stdout.take().expect("stdout")).await, vec![7; 4 * FULL]);
+}
+
+/// Answers pings, and says nothing.
+async fn listen(server: &mut Server) {
+    while server.next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_server_keeps_to_itself_ends_the_output() {
+    // Of a script, at once; of a program, when nothing of it is there any more.
+    for (runs, lives) in [(Runs::Script, true), (Runs::Program, false)] {
+        let (mut session, mut server) = pair(1 << 16, wrapped(runs, lives)).await;
+        send(&mut server, b"\x01out").await;
+        send(&mut server, b"\x02\x01pod:t:E8\x02").await;
+        if runs == Runs::Program {
+            send(&mut server, b"\x01\x01pod:t:E8\x02").await;
+        }
+        let stdout = session.stdout.take().expect("stdout");
+        tokio::select! {
+            out = all_of(stdout) => assert_eq!(out, b"out"),
+            () = listen(&mut server) => {}
+        }
+        assert_eq!(end(&mut session).await, exited(8));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_gone_without_a_word_is_lost_and_one_that_is_quiet_is_not() {
+    for (lives, said) in
+        [(true, b"\x02\x01pod:t:B1\x02".as_slice()), (false, b"\x02\x01pod:t:B1\x02"), (false, b"\x01")]
+    {
+        let (mut session, mut server) = pair(1 << 16, wrapped(Runs::Program, lives)).await;
+        send(&mut server, said).await;
+        let quiet = async {
+            tokio::select! {
+                _ = session.progress.wait_for(|p| p.end.is_some()) => {}
+                () = listen(&mut server) => {}
+            }
+        };
+        let over = timeout(Duration::from_secs(3600), quiet).await.is_ok();
+        assert_eq!(over, !lives, "after an hour");
+        if over {
+            assert!(matches!(end(&mut session).await, End::Lost(_)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_output_that_is_cut_behind_the_mark_of_the_end_is_not_taken_for_whole() {
+    let (mut session, mut server) = pair(1 << 16, wrapped(Runs::Program, false)).await;
+    send(&mut server, b"\x02\x01pod:t:E0\x02").await;
+    send(&mut server, b"\x01half").await;
+    drop(server);
+    assert_eq!(end(&mut session).await, exited(0));
+    let (mut stdout, mut read) = (session.stdout.take().expect("stdout"), Vec::new());
+    let error = stdout.read_to_end(&mut read).await.expect_err("it is cut");
+    assert_eq!((read.as_slice(), error.kind()), (b"half".as_slice(), std::io::ErrorKind::ConnectionAborted));
+}
+
+#[tokio::test]
+async fn a_stdout_without_the_mark_of_its_end_is_not_taken_for_whole() {
+    // All but the end of it came, and the server calls that a success.
+    for (output, whole) in [
+        (&[&b"\x01half"[..]][..], false),
+        (&[b"\x01half", b"\x01\x01pod:t:E"], false),
+        (&[b"\x01half\x01po", b"\x01d:t:E0\x02"], true),
+        // A child that went on.
+        (&[b"\x01\x01pod:t:E0\x02half"], true),
+    ] {
+        let (mut session, mut server) = pair(1 << 16, wrapped(Runs::Program, false)).await;
+        for piece in output {
+            send(&mut server, piece).await;
+        }
+        send(&mut server, b"\x02\x01pod:t:E0\x02").await;
+        send(&mut server, OK).await;
+        server.close(None).await.expect("closed");
+        assert_eq!(end(&mut session).await, exited(0));
+        let (mut stdout, mut read) = (session.stdout.take().expect("stdout"), Vec::new());
+        let done = stdout.read_to_end(&mut read).await.map_err(|e| e.kind());
+        assert_eq!(done.is_ok(), whole, "{output:?}");
+        assert!(read.starts_with(b"half"), "{read:?}");
+        assert!(whole || done == Err(std::io::ErrorKind::ConnectionAborted), "{done:?}");
+        let stderr = all_of(session.stderr.take().expect("stderr")).await;
+        assert!(stderr.is_empty(), "{stderr:?}");
+    }
 }

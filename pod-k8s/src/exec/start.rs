@@ -1,11 +1,12 @@
 //! Starting programs.
 
 use super::driver::{ExecDriver, end_of};
-use super::session::{self, Session, Setup, StdinEnd};
+use super::session::{self, Runs, Session, Setup, StdinEnd, Wrapper};
 use super::wrap::{self, Wrapped};
 use super::{End, PodWatch, Progress, Streams, Target, status};
+use futures_util::FutureExt;
 use pod_core::{Error, ErrorKind, ExecRequest, ExitStatus, Output, Process, Result, Retry};
-use pod_shell::{Mark, Scanner};
+use pod_shell::Mark;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 const BARE: Duration = Duration::from_millis(300);
 /// How long a start that nobody waits for any more may take before it is left.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// How long looking for a program may take.
+const LOOKED: Duration = Duration::from_secs(10);
 /// The most that is collected of a script's output.
 const SAID: u64 = 64 << 10;
 
@@ -73,7 +76,7 @@ impl Starter {
         self.unwrapped(request).await
     }
 
-    async fn open(&self, program: Wrapped, request: &ExecRequest, marks: Option<Scanner>) -> Result<Session> {
+    async fn open(&self, program: Wrapped, request: &ExecRequest, wrapper: Option<Wrapper>) -> Result<Session> {
         let tty = request.tty.is_some();
         let stdin = request.stdin || !program.first.is_empty();
         let opened = self.target.exec(&program.argv, Streams { stdin, tty }).await?;
@@ -81,7 +84,7 @@ impl Starter {
         if request.stdin && stdin_end == StdinEnd::Silent {
             return Err(self.target.about(no_half_close()));
         }
-        let mut session = session::start(opened.socket, Setup { stdin, tty, stdin_end, marks });
+        let mut session = session::start(opened.socket, Setup { stdin, tty, stdin_end, wrapper });
         if let Some(size) = request.tty {
             let _ = session.orders.send(super::Order::Resize(size)).await;
         }
@@ -101,7 +104,8 @@ impl Starter {
     async fn wrapped(&self, request: &ExecRequest) -> Result<Option<Process>> {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let program = wrap::run(request, &token)?;
-        let mut session = self.open(program, request, Some(Scanner::new(&token))).await?;
+        let wrapper = wrapper(&self.target, &token, Runs::Program);
+        let mut session = self.open(program, request, Some(wrapper)).await?;
         let began = session.progress.wait_for(|p| p.first.is_some() || p.end.is_some()).await;
         let Progress { first, end, .. } = began.map(|p| p.clone()).unwrap_or_default();
         let program = || String::from_utf8_lossy(&request.argv[0]).into_owned();
@@ -181,6 +185,18 @@ impl Starter {
     }
 }
 
+/// What is known of a program by its wrapper, and by looking for it.
+fn wrapper(target: &Arc<Target>, token: &str, runs: Runs) -> Wrapper {
+    let (target, argv) = (target.clone(), wrap::search(token));
+    let lives = Box::new(move || {
+        let (target, argv) = (target.clone(), argv.clone());
+        // Only a search that found nothing proves something.
+        let search = async move { run_script(&target, &argv, LOOKED).await.map(|said| said.status) };
+        search.map(|found| !matches!(found, Ok(ExitStatus::Exited(0)))).boxed()
+    });
+    Wrapper::new(token, runs, lives)
+}
+
 /// The error where the end of stdin can't be told.
 pub(crate) fn no_half_close() -> Error {
     Error::unsupported("this cluster can't be told the end of a program's stdin")
@@ -188,15 +204,45 @@ pub(crate) fn no_half_close() -> Error {
         .with_hint("Kubernetes 1.30 and later can; a terminal's stdin works")
 }
 
+/// Starts a script of POD's own by the container's `sh`, and tells whether it sees the end of its stdin.
+///
+/// # Errors
+/// As [`Target::exec`]; `CommandFailed` when there is no shell.
+pub(crate) async fn start_script(
+    target: &Target,
+    script: &str,
+    args: &[String],
+    stdin: bool,
+) -> Result<(Session, bool)> {
+    let token = uuid::Uuid::new_v4().simple().to_string();
+    let opened = target.exec(&wrap::script(script, args, &token), Streams { stdin, tty: false }).await?;
+    let stdin_end = StdinEnd::of(false, opened.half_close);
+    let wrapper = wrapper(&Arc::new(target.clone()), &token, Runs::Script);
+    let setup = Setup { stdin, tty: false, stdin_end, wrapper: Some(wrapper) };
+    Ok((session::start(opened.socket, setup), opened.half_close))
+}
+
 /// Runs a short script to its end without a wrapper around it, and collects what it prints.
 ///
 /// # Errors
-/// As [`Target::exec`]; `CommandFailed` when there is no such program.
-pub(crate) async fn run_script(target: &Target, argv: &[Vec<u8>]) -> Result<Output> {
+/// As [`Target::exec`]; `CommandFailed` when there is no such program; `Timeout` when it takes longer than
+/// `limit`: a node that hangs says nothing for ever.
+pub(crate) async fn run_script(target: &Target, argv: &[Vec<u8>], limit: Duration) -> Result<Output> {
+    tokio::time::timeout(limit, run_to_end(target, argv)).await.unwrap_or_else(|_| {
+        Err(target.about(
+            Error::new(ErrorKind::Timeout, "the pod's node does not answer")
+                .with_context("seconds", limit.as_secs().to_string())
+                .with_hint("`kubectl get nodes` shows whether it is ready")
+                .with_retry(Retry::Later),
+        ))
+    })
+}
+
+async fn run_to_end(target: &Target, argv: &[Vec<u8>]) -> Result<Output> {
     let opened = target.exec(argv, Streams { stdin: false, tty: false }).await?;
-    let setup = Setup { stdin: false, tty: false, stdin_end: StdinEnd::Silent, marks: None };
+    let setup = Setup { stdin: false, tty: false, stdin_end: StdinEnd::Silent, wrapper: None };
     let Session { stdout, stderr, mut progress, orders, .. } = session::start(opened.socket, setup);
-    let collect = |reader: Option<super::pipe::Reader>| async move {
+    let collect = |reader: Option<pod_shell::pipe::Reader>| async move {
         let mut all = Vec::new();
         if let Some(reader) = reader {
             // An output that breaks off shows in the status.

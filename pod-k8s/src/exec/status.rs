@@ -64,6 +64,7 @@ const WORDS: &[(&str, Cause)] = &[
     ("in a completed pod", Cause::NotRunning),
     ("does not have a host assigned", Cause::NotRunning),
     ("container not found (", Cause::NotRunning),
+    ("not found in pod", Cause::NotRunning),
     ("pod does not exist", Cause::Gone),
     ("is not valid for pod", Cause::Gone),
     ("error dialing backend: remote error: tls", Cause::NodeRefuses),
@@ -253,6 +254,10 @@ mod tests {
             ("cannot exec into a container in a completed pod; current phase is Succeeded", C::NotRunning),
             ("pod web does not have a host assigned", C::NotRunning),
             ("container not found (\"main\")", C::NotRunning),
+            (
+                "Internal error occurred: unable to upgrade connection: container main not found in pod web_default",
+                C::NotRunning,
+            ),
             (
                 "failed to exec in container: failed to load task: no running task found: task 5 not found: not found",
                 C::NotRunning,

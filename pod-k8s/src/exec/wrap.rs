@@ -132,6 +132,11 @@ pub(crate) fn signal(token: &str, to: Option<(Signal, u32)>) -> Vec<Vec<u8>> {
     pod_shell::signal("sh", token, to).into_iter().map(String::into_bytes).collect()
 }
 
+/// The argv that succeeds when nothing of this token is there.
+pub(crate) fn search(token: &str) -> Vec<Vec<u8>> {
+    pod_shell::search("sh", token).into_iter().map(String::into_bytes).collect()
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -178,7 +183,9 @@ mod tests {
         let output = child.wait_with_output().expect("the shell ends");
         let mut scanner = Scanner::new("token");
         let (err, marks) = scanner.scan(output.stderr.into());
-        Ran { out: output.stdout, err: [err, scanner.rest()].concat(), marks, code: output.status.code() }
+        let (out, ends) = Scanner::new("token").scan(output.stdout.into());
+        assert_eq!(ends.as_slice(), marks.last().copied().as_slice(), "stdout's end is marked, too");
+        Ran { out: out.to_vec(), err: [err, scanner.rest()].concat(), marks, code: output.status.code() }
     }
 
     #[test]
@@ -351,8 +358,16 @@ mod tests {
                 let token = uuid::Uuid::new_v4().simple().to_string();
                 let mut family_of = family(&shell, &token, ours.path());
                 let mut others = family(&shell, "another", other.path());
+                let found = || {
+                    let found = command(&shell, &search(&token)).env("PATH", tools).status().expect("the shell runs");
+                    !found.success()
+                };
+                // Without tools a search reads all there is of a machine byte by byte.
+                let quick = tools != "/nowhere";
+                assert!(!quick || found(), "{shell:?} with {tools}: it is not found");
                 let killed =
                     command(&shell, &signal(&token, None)).env("PATH", tools).output().expect("the shell runs");
+                assert!(!quick || !found(), "{shell:?} with {tools}: another's is found");
                 assert_eq!(killed.status.code(), Some(0), "{shell:?}: {}", String::from_utf8_lossy(&killed.stdout));
                 let read =
                     |dir: &tempfile::TempDir, name| std::fs::read_to_string(dir.path().join(name)).expect("a pid");

@@ -168,7 +168,8 @@ impl Maker<'_> {
             attachment.ips = ips;
             attachment.routes.clone_from(&spec.routes);
             attachment.dns.clone_from(&spec.dns);
-            Record { claim: self.holder.claim.clone(), definition: definition.clone(), foreign: false, attachment }
+            let (claim, definition) = (self.holder.claim.clone(), definition.clone());
+            Record { claim, definition, foreign: false, plugins_mac: !kind.takes_mac(), attachment }
         };
         let seed = format!("{}\0{}\0{}", self.cluster.namespace, self.workload, network.name);
         let mac = spec.mac.unwrap_or_else(|| MacAddr::derived(seed.as_bytes()));
@@ -254,7 +255,7 @@ fn foreign(
         return cant("addresses", Capability::FixedIp);
     }
     if spec.mtu.is_some() {
-        return cant("an MTU", Capability::Mtu);
+        return cant("an MTU", Capability::AttachmentMtu);
     }
     if !spec.routes.is_empty() {
         return cant("routes", Capability::Routes);
@@ -276,7 +277,8 @@ fn foreign(
     let mut selection = Selection { name: base.name().to_owned(), ..Selection::default() };
     selection.interface = Some(interface.as_str().to_owned());
     selection.mac = spec.mac.map(|m| m.to_string());
-    let record = Record { claim: holder.claim.clone(), definition: base.name().to_owned(), foreign: true, attachment };
+    let (claim, definition) = (holder.claim.clone(), base.name().to_owned());
+    let record = Record { claim, definition, foreign: true, plugins_mac: false, attachment };
     Ok((selection, record))
 }
 

@@ -1,12 +1,12 @@
 //! How fast two pods talk by an attachment: bytes sent by `nc` from one to the other, counted where they
 //! arrive and timed where they leave.
 
-use super::probe::Pinger;
 use crate::K8sBackend;
 use pod_core::{
     Attachment, Backend, Connection, ConnectionExt, Error, ErrorKind, ExecRequest, NetworkName, ProbeOutcome,
     ProbeTarget, Result, WorkloadName,
 };
+use pod_shell::Pinger;
 use std::time::Duration;
 
 /// How large a block is sent at once.

@@ -11,7 +11,6 @@ mod claims;
 mod explain;
 mod measure;
 mod plan;
-mod probe;
 mod record;
 mod verify;
 
@@ -37,7 +36,7 @@ use std::sync::Arc;
 pub(crate) use annotate::annotate;
 pub(crate) use explain::explain;
 pub use measure::LinkTest;
-pub(crate) use probe::Pinger;
+pub(crate) use pod_shell::Pinger;
 pub(crate) use record::{attachments_of, check_attached};
 
 /// A way into a workload, by name.
@@ -72,6 +71,9 @@ pub(crate) async fn capabilities(cluster: &Cluster) -> Result<Vec<Capability>> {
         C::FixedIp,
         C::FixedMac,
         C::Mtu,
+        C::AttachmentMtu,
+        C::InterfaceName,
+        C::Unaddressed,
         C::Routes,
         C::Dns,
         C::Ipv6,
@@ -82,7 +84,7 @@ pub(crate) async fn capabilities(cluster: &Cluster) -> Result<Vec<Capability>> {
     ];
     match cluster.config.plugin {
         Plugin::Ipvlan | Plugin::Vlan => able.retain(|c| *c != C::FixedMac),
-        Plugin::Sriov(_) => able.retain(|c| *c != C::Mtu),
+        Plugin::Sriov(_) => able.retain(|c| !matches!(c, C::Mtu | C::AttachmentMtu)),
         Plugin::Macvlan | Plugin::Bridge => {}
     }
     if policy::multi_version_of(cluster, |v| versions.iter().any(|has| has == v)).await?.is_some() {

@@ -18,8 +18,27 @@ pub(crate) struct Record {
     /// Whether the definition is not POD's: then addresses and MAC address are what Multus says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) foreign: bool,
+    /// Whether the plugin chooses the MAC address: then it is what Multus says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) plugins_mac: bool,
     /// What it was to be.
     pub(crate) attachment: Attachment,
+}
+
+impl Record {
+    /// The attachment as it is: of what was not POD's to choose, what Multus says.
+    pub(crate) fn attached(self, status: Option<&NetworkStatus>) -> Attachment {
+        let mut attachment = self.attachment;
+        let Some(status) = status else { return attachment };
+        if self.foreign {
+            attachment.ips = status.ips.iter().map(|ip| IpNet::from(*ip)).collect();
+            attachment.mtu = status.mtu.unwrap_or(attachment.mtu);
+        }
+        if self.foreign || self.plugins_mac {
+            attachment.mac = status.mac_address().unwrap_or(attachment.mac);
+        }
+        attachment
+    }
 }
 
 /// What to write on a pod.
@@ -63,13 +82,7 @@ pub(crate) fn attachments_of(pod: &Pod) -> Result<Vec<Attachment>> {
         .into_iter()
         .map(|record| {
             let status = status_of(&record, &namespace, &statuses);
-            let mut attachment = record.attachment;
-            if let (true, Some(status)) = (record.foreign, status) {
-                attachment.ips = status.ips.iter().map(|ip| IpNet::from(*ip)).collect();
-                attachment.mac = status.mac_address().unwrap_or(attachment.mac);
-                attachment.mtu = status.mtu.unwrap_or(attachment.mtu);
-            }
-            attachment
+            record.attached(status)
         })
         .collect();
     all.sort_by(|a, b| a.interface.cmp(&b.interface));
@@ -130,7 +143,7 @@ mod tests {
             1500,
         );
         attachment.ips = vec!["10.1.0.5/24".parse().expect("net")];
-        Record { claim: "c".into(), definition: "red".into(), foreign: false, attachment }
+        Record { claim: "c".into(), definition: "red".into(), foreign: false, plugins_mac: false, attachment }
     }
 
     fn pod(records: &[Record], status: Option<&str>) -> Pod {
@@ -180,6 +193,10 @@ mod tests {
         let status = r#"[{"name": "shop/red", "interface": "net1", "ips": ["10.9.0.3"], "mac": "02:00:00:00:00:09"}]"#;
         let found = attachments_of(&pod(&[foreign], Some(status))).expect("attachments");
         assert_eq!(found[0].ips[0].addr().to_string(), "10.9.0.3");
+        assert_eq!(found[0].mac.to_string(), "02:00:00:00:00:09");
+        let plugins = Record { plugins_mac: true, ..record() };
+        let found = attachments_of(&pod(&[plugins], Some(status))).expect("attachments");
+        assert_eq!(found[0].ips[0].addr().to_string(), "10.1.0.5", "the address was POD's to choose");
         assert_eq!(found[0].mac.to_string(), "02:00:00:00:00:09");
         assert_eq!(attachments_of(&pod(&[record()], None)).expect("attachments")[0].ips.len(), 1);
     }

@@ -5,41 +5,14 @@ use super::K8sNetworking;
 use super::record::{Record, records_of, status_of};
 use crate::nad::network::{NETWORK_PLUGIN, definition_of, network_of, plugin_of};
 use crate::nad::{NetworkAttachmentDefinition, check, compare, network_status, parse};
-use futures_util::{StreamExt, stream};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
-use pod_core::os::Os;
 use pod_core::{Finding, NetworkName, NetworkSpec, Networking, Result, VerifyReport, VerifyRequest};
+use pod_shell::{Comparison, list};
 use std::collections::BTreeMap;
 
-/// How many pods are looked into at once.
-const AT_ONCE: usize = 8;
-
-/// Collects what was compared and what differs.
-#[derive(Default)]
-struct Comparison {
-    checked: usize,
-    findings: Vec<Finding>,
-}
-
-impl Comparison {
-    fn same(&mut self, about: &Finding, expected: impl ToString, found: impl ToString) {
-        self.checked += 1;
-        let (expected, found) = (expected.to_string(), found.to_string());
-        if expected != found {
-            let mut finding = about.clone();
-            finding.expected = expected;
-            finding.found = found;
-            self.findings.push(finding);
-        }
-    }
-}
-
 fn about(record: &Record, part: &str) -> Finding {
-    let a = &record.attachment;
-    Finding::new(format!("interface {}, {part}", a.interface), "", "")
-        .with_network(a.network.clone())
-        .with_workload(a.workload.clone())
+    pod_shell::about(&record.attachment, part)
 }
 
 pub(super) async fn verify(networking: &K8sNetworking, request: &VerifyRequest) -> Result<VerifyReport> {
@@ -76,18 +49,8 @@ pub(super) async fn verify(networking: &K8sNetworking, request: &VerifyRequest) 
             looks.push((pod, records));
         }
     }
-    let found: Vec<Result<Comparison>> = stream::iter(looks)
-        .map(|(pod, records)| async move { of_pod(networking, &pod, &records).await })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    for one in found {
-        let one = one?;
-        all.checked += one.checked;
-        all.findings.extend(one.findings);
-    }
-    all.findings.sort_by(|a, b| (&a.network, &a.workload, &a.place).cmp(&(&b.network, &b.workload, &b.place)));
-    Ok(VerifyReport::new(all.checked, all.findings))
+    let looks = looks.into_iter().map(|(pod, records)| async move { of_pod(networking, &pod, &records).await });
+    all.report(looks).await
 }
 
 /// Whether the definition is what its network asks for.
@@ -146,62 +109,15 @@ async fn of_pod(networking: &K8sNetworking, pod: &Pod, records: &[Record]) -> Re
             let wanted: Vec<_> = a.ips.iter().map(IpNet::addr).collect();
             all.same(&about(record, "addresses by Multus"), list(&wanted), list(&status.ips));
         }
-        if let Some(mac) = status.mac_address() {
+        if let Some(mac) = status.mac_address().filter(|_| !record.plugins_mac) {
             all.same(&about(record, "MAC address by Multus"), a.mac, mac);
         }
     }
     let Some(first) = records.first() else { return Ok(all) };
     let connection = (networking.connect)(first.attachment.workload.clone()).await?;
-    let os = match Os::detect(connection).await {
-        Ok(os) => os,
-        Err(e) => {
-            // Without a shell nothing can be seen from inside, and that is not as it should be proven.
-            all.same(&about(first, "from inside"), "something to look with", e.message());
-            return Ok(all);
-        }
-    };
-    let (interfaces, routes) = (os.interfaces().await?, os.routes().await?);
-    for record in records {
-        let a = &record.attachment;
-        let inside = interfaces.iter().find(|i| i.name == a.interface.as_str());
-        all.same(&about(record, "from inside"), "there", if inside.is_some() { "there" } else { "missing" });
-        let Some(inside) = inside else { continue };
-        all.same(&about(record, "state"), "up", if inside.up { "up" } else { "down" });
-        if let Some(mtu) = inside.mtu {
-            all.same(&about(record, "MTU"), a.mtu, mtu);
-        }
-        if record.foreign {
-            continue;
-        }
-        if let Some(mac) = inside.mac {
-            all.same(&about(record, "MAC address"), a.mac, mac);
-        }
-        let global: Vec<IpNet> = inside.addresses.iter().copied().filter(|n| !is_link_local(n)).collect();
-        all.same(&about(record, "addresses"), list(&a.ips), list(&global));
-        for route in &a.routes {
-            let show = |via: Option<std::net::IpAddr>| via.map_or_else(|| "on-link".to_owned(), |v| format!("via {v}"));
-            let is = routes
-                .iter()
-                .find(|r| r.to == route.to.trunc() && r.interface.as_deref() == Some(a.interface.as_str()))
-                .map_or_else(|| "nothing".to_owned(), |r| show(r.via));
-            all.same(&about(record, &format!("route to {}", route.to)), show(route.via), is);
-        }
-    }
+    let foreign: Vec<_> = records.iter().filter(|r| r.foreign).map(|r| &r.attachment.network).collect();
+    let attached = |r: &Record| r.clone().attached(status_of(r, namespace, &statuses));
+    let attachments: Vec<_> = records.iter().map(attached).collect();
+    all.inside(connection, &attachments, |a| !foreign.contains(&&a.network)).await?;
     Ok(all)
-}
-
-fn is_link_local(net: &IpNet) -> bool {
-    match net {
-        IpNet::V6(n) => n.addr().segments()[0] & 0xffc0 == 0xfe80,
-        IpNet::V4(_) => false,
-    }
-}
-
-fn list<T: ToString>(all: &[T]) -> String {
-    if all.is_empty() {
-        return "none".into();
-    }
-    let mut texts: Vec<_> = all.iter().map(ToString::to_string).collect();
-    texts.sort_unstable();
-    texts.join(", ")
 }

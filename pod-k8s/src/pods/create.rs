@@ -148,6 +148,7 @@ fn kept_command_missing(pod: &Pod) -> Option<Failure> {
         message: program.clone(),
         exit_code: Some(code),
         final_: true,
+        slow: false,
         hint: None,
     })
 }
@@ -194,7 +195,8 @@ async fn wait(cluster: &Cluster, posted: Pod, mut listener: Listener) -> Result<
             }
             Notice::Warning(event) if event.involved_object.uid == uid => {
                 if let Some(failure) = failure::of_event(&event) {
-                    if failure.final_ || failure::times(&event) >= WARNINGS || repeats(&patience, &failure) {
+                    let again = failure::times(&event) >= WARNINGS || repeats(&patience, &failure);
+                    if failure.final_ || (again && !failure.slow) {
                         return Err(failure.into_error(&name));
                     }
                     heard(&mut patience, failure, end);

@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     pub(crate) exit_code: Option<u8>,
     /// Whether it stays so whatever is waited for.
     pub(crate) final_: bool,
+    /// Whether a server was slow, or away: however often that comes, it may pass.
+    pub(crate) slow: bool,
     /// What can be done.
     pub(crate) hint: Option<&'static str>,
 }
@@ -28,6 +30,7 @@ impl Failure {
             message: message.trim().to_owned(),
             exit_code: None,
             final_: true,
+            slow: false,
             hint: None,
         }
     }
@@ -216,6 +219,10 @@ pub(crate) fn unschedulable(pod: &Pod) -> Option<Failure> {
     )
 }
 
+/// What Go's clients say of a server that is slow or away. Multus gives the API server 2.5 s, for one.
+const SLOW: &[&str] =
+    &["context deadline exceeded", "i/o timeout", "tls handshake timeout", "connection refused", "request timed out"];
+
 /// Why a pod can't start, as a warning of the kubelet says it.
 pub(crate) fn of_event(event: &Event) -> Option<Failure> {
     let reason = event.reason.as_deref()?;
@@ -232,9 +239,10 @@ pub(crate) fn of_event(event: &Event) -> Option<Failure> {
                 .with_hint("the node lacks that CNI plugin: install it in the node's CNI folder"),
         ),
         "FailedMount" if missing => Some(Failure::new(ErrorKind::NotFound, reason, message)),
-        // The kubelet tries again, and often the second time it works.
+        // The kubelet tries again, and often the second time it works; a node that is busy may need more.
         "FailedCreatePodSandBox" | "FailedCreatePodContainer" | "FailedMount" | "FailedAttachVolume" => {
-            Some(Failure::new(ErrorKind::Unavailable, reason, message).passing())
+            let slow = SLOW.iter().any(|words| lower.contains(words));
+            Some(Failure { slow, ..Failure::new(ErrorKind::Unavailable, reason, message).passing() })
         }
         _ => None,
     }
@@ -353,7 +361,9 @@ mod tests {
         let failure = of_event(&event("FailedCreatePodSandBox", missing)).expect("a failure");
         assert!(failure.final_ && failure.kind == ErrorKind::NotFound);
         let failure = of_event(&event("FailedCreatePodSandBox", "context deadline exceeded")).expect("a failure");
-        assert!(!failure.final_);
+        assert!(!failure.final_ && failure.slow);
+        let failure = of_event(&event("FailedCreatePodSandBox", "no IP addresses available")).expect("a failure");
+        assert!(!failure.final_ && !failure.slow);
         assert_eq!(of_event(&event("Pulling", "pulling image")), None);
     }
 }

@@ -176,6 +176,8 @@ pub(crate) fn build(spec: &WorkloadSpec, config: &K8sConfig) -> Result<Pod> {
         working_dir: spec.cwd.clone(),
         tty: spec.tty.then_some(true),
         stdin: (spec.stdin || spec.tty).then_some(true),
+        // Without this the end of its input can't be told; a terminal's is typed.
+        stdin_once: (spec.stdin && !spec.tty).then_some(true),
         resources: resources(&spec.limits),
         security_context: Some(security(user)),
         ..Container::default()
