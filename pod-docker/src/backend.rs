@@ -1,28 +1,32 @@
-//! The `docker:` backend.
+//! The `docker:` and `podman:` backend.
 
+use crate::attach;
 use crate::config::DockerConfig;
 use crate::connection::DockerConnection;
 use crate::containers::{self, Inspected};
 use crate::engine::http::Http;
-use crate::engine::{Engine, Info, Kind, Query, part};
+use crate::engine::{Engine, Info, Kind, Query};
 use crate::exec::Target;
 use crate::images::{self, PullProgress};
+use crate::networking::{self, DockerNetworking};
 use crate::{events, logs, owner};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use pod_core::{
     AttachRequest, Backend, BackendInfo, Capabilities, Capability, Connection, CreateRequest, Error, ErrorKind,
     EventStream, EventsRequest, Filter, LABEL_TOPOLOGY, LogStreamOf, LogsRequest, Networking, Process, RemoveOutcome,
-    RemoveRequest, Result, Signal, StartOutcome, StartRequest, StopOutcome, StopRequest, Workload, WorkloadName,
+    RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, Workload, WorkloadName,
 };
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// How many containers are looked at at once for a list.
 const AT_ONCE: usize = 16;
 
-/// Containers of a Docker daemon. Cheap to clone.
+/// Containers of a Docker daemon, or of Podman. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DockerBackend {
     info: BackendInfo,
@@ -30,10 +34,18 @@ pub struct DockerBackend {
     engine: Engine,
     config: Arc<DockerConfig>,
     owner: String,
+    networking: DockerNetworking,
 }
 
-/// What a daemon can do.
-fn capabilities(info: &Info) -> Capabilities {
+/// Whether a daemon must be asked for what it can do (`GET /info`) to know whether it can do this. Docker
+/// takes as long for that answer as a tenth of an exec, because it starts programs to ask them.
+fn is_asked_for(capability: Capability) -> bool {
+    use Capability as C;
+    matches!(capability, C::LimitCpu | C::LimitMemory | C::LimitPids) || capability.path().starts_with("network.")
+}
+
+/// What a daemon can do, as far as it was asked.
+fn capabilities(engine: &Engine, info: Option<&Info>, config: &DockerConfig) -> Capabilities {
     use Capability as C;
     let mut all: Capabilities = [
         C::Create,
@@ -41,15 +53,18 @@ fn capabilities(info: &Info) -> Capabilities {
         C::ExitStatusKept,
         C::Logs,
         C::LogsFollow,
-        C::LogTimestamps,
         C::LogBytes,
         C::LogStreams,
         C::Events,
+        C::AttachStdio,
         C::Tty,
         C::Env,
         C::Cwd,
         C::User,
         C::Labels,
+        C::Mounts,
+        C::Ports,
+        C::Restart,
         C::Exec,
         C::ExecStdin,
         C::ExecTty,
@@ -60,6 +75,7 @@ fn capabilities(info: &Info) -> Capabilities {
         C::ExecCwd,
         C::ExecEnv,
         C::ExecBytes,
+        C::ExecForward,
         C::CopyIn,
         C::CopyOut,
         C::CopySymlinks,
@@ -69,12 +85,20 @@ fn capabilities(info: &Info) -> Capabilities {
         C::CopyOwners,
         C::CopyAtomic,
         C::CopyHash,
+        C::CopyResume,
     ]
     .into_iter()
+    .chain(info.into_iter().flat_map(|info| networking::capabilities(engine, info, config.plugin)))
     .collect();
-    for (has, capability) in
-        [(info.cpu_cfs_quota, C::LimitCpu), (info.memory_limit, C::LimitMemory), (info.pids_limit, C::LimitPids)]
-    {
+    for (has, capability) in [
+        (info.is_some_and(|i| i.cpu_cfs_quota), C::LimitCpu),
+        (info.is_some_and(|i| i.memory_limit), C::LimitMemory),
+        (info.is_some_and(|i| i.pids_limit), C::LimitPids),
+        // Podman cuts the times of its log to whole seconds.
+        (engine.kind == Kind::Docker, C::LogTimestamps),
+        // It takes a container whose start failed for one that was never started.
+        (engine.kind == Kind::Docker, C::StartFailureKept),
+    ] {
         if has {
             all = all.with(capability);
         }
@@ -88,8 +112,18 @@ impl DockerBackend {
     /// # Errors
     /// `ConfigInvalid` for an endpoint or certificates that can't be used; `Unavailable`,
     /// `PermissionDenied`, `Unauthenticated` when the daemon can't be reached; `Unsupported` for a daemon
-    /// that is too old, for one of Windows containers, and for Podman.
+    /// that is too old, and for one of Windows containers.
     pub async fn open(config: DockerConfig) -> Result<Self> {
+        Self::open_for(config, Capabilities::all()).await
+    }
+
+    /// As [`DockerBackend::open`], for one who will ask for no more than `wanted`: without limits and
+    /// networks among it the daemon is not asked which of them it has, and they are not among the
+    /// backend's capabilities.
+    ///
+    /// # Errors
+    /// As [`DockerBackend::open`].
+    pub async fn open_for(config: DockerConfig, wanted: Capabilities) -> Result<Self> {
         let owner = match &config.owner {
             Some(owner) => owner.clone(),
             None => owner::this_user()?,
@@ -97,25 +131,18 @@ impl DockerBackend {
         let uri = config.uri()?;
         let config = Arc::new(config);
         let reading = config.clone();
-        let http = tokio::task::spawn_blocking(move || Http::new(reading.endpoint()?))
+        let http = tokio::task::spawn_blocking(move || Http::new(reading.endpoint()?, reading.flavor))
             .await
             .map_err(|e| Error::unexpected("reading the endpoint failed").with_source(e))??;
         let engine = Engine::connect(http).await?;
-        if engine.kind == Kind::Podman {
-            // It is understood, but not proven: names, states and logs differ in places.
-            return Err(Error::unsupported("Podman answers there, which is not supported yet")
-                .with_context("daemon", engine.place())
-                .with_hint("use a Docker daemon"));
-        }
-        let info: Info = engine.get("/info", Query::new()).await.map_err(|f| engine.error(f))?;
-        if info.os_type == "windows" {
-            return Err(Error::unsupported("the daemon runs Windows containers")
-                .with_context("daemon", engine.place())
-                .with_hint("switch it to Linux containers"));
-        }
-        let about = BackendInfo::new(uri, "Docker Engine", engine.about.version.clone());
-        let capabilities = capabilities(&info);
-        Ok(Self { info: about, capabilities, engine, config, owner })
+        let info: Option<Info> = match wanted.iter().any(is_asked_for) {
+            true => Some(engine.get("/info", Query::new()).await.map_err(|f| engine.error(f))?),
+            false => None,
+        };
+        let about = BackendInfo::new(uri, engine.kind.product(), engine.about.version.clone());
+        let capabilities = capabilities(&engine, info.as_ref(), &config);
+        let networking = DockerNetworking::new(engine.clone(), owner.clone(), config.plugin);
+        Ok(Self { info: about, capabilities, engine, config, owner, networking })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -134,14 +161,14 @@ impl DockerBackend {
         self.engine.version.to_string()
     }
 
-    /// Pulls an image from its registry, with the login of Docker's own configuration (`docker login`), and
+    /// Pulls an image from its registry, with the login that `docker login` or `podman login` keeps, and
     /// tells how it comes on. Twice in a row: the second finds all there.
     ///
     /// # Errors
     /// `NotFound` for an image that the registry does not have, or not for this user; `Unauthenticated`;
     /// `Unavailable` when the registry does not answer.
     pub async fn pull(&self, reference: &str, told: impl Fn(PullProgress) + Send + Sync) -> Result<()> {
-        images::pull(&self.engine, reference, &told)
+        images::pull(&self.engine, &self.config, reference, &told)
             .await
             .map_err(|e| e.with_operation("pull").with_backend(self.info.uri.to_string()))
     }
@@ -155,25 +182,33 @@ impl DockerBackend {
         let told = |p: PullProgress| {
             tracing::debug!(layer = p.layer, status = p.status, bytes = ?p.bytes, "pulling");
         };
-        let name = images::ensure(&self.engine, &image, self.config.pull, &told).await?;
-        containers::create(&self.engine, &request, &name, &self.owner).await?.workload()
+        let name = images::ensure(&self.engine, &self.config, &image, &told).await?;
+        let mut avoid = BTreeSet::new();
+        loop {
+            let joining = self.networking.joining(&request.spec, &avoid).await?;
+            let free: Vec<IpAddr> = joining.places.iter().filter(|p| p.free).map(|p| p.ip.into()).collect();
+            match containers::create(&self.engine, &request, &name, &self.owner, joining).await {
+                // Who else chose one of them is not known: another of each.
+                Err(e) if !free.is_empty() && avoid.len() < networking::TRIES && networking::is_held(&e) => {
+                    avoid.extend(free);
+                }
+                made => return self.shown(made?).await,
+            }
+        }
+    }
+
+    /// A container as a workload, with its attachments.
+    async fn shown(&self, found: Inspected) -> Result<Workload> {
+        let mut workload = found.workload()?;
+        if found.networks.any() {
+            let known = networking::of_pod(&self.engine).await?;
+            workload.attachments = networking::attachments_of(&self.engine, &found, &known).await?;
+        }
+        Ok(workload)
     }
 
     async fn find(&self, name: &WorkloadName) -> Result<Inspected> {
         containers::find(&self.engine, name).await
-    }
-
-    async fn signal(&self, id: &str, signal: Signal) -> Result<bool> {
-        let query = Query::new().with("signal", signal.get().to_string());
-        match self.engine.post(&format!("/containers/{}/kill", part(id)), query).await {
-            Ok(_) => Ok(true),
-            Err(f) if f.is_not_found() => Ok(false),
-            Err(f) => match self.engine.error(f) {
-                // It has ended by itself just now.
-                e if e.kind() == ErrorKind::WrongState => Ok(false),
-                e => Err(e),
-            },
-        }
     }
 }
 
@@ -209,37 +244,22 @@ impl Backend for DockerBackend {
 
     async fn start(&self, request: StartRequest) -> Result<StartOutcome> {
         let found = self.find(&request.name).await?;
-        let path = format!("/containers/{}/start", part(&found.id));
-        match self.engine.post(&path, Query::new()).await {
+        match containers::start(&self.engine, &found.id).await {
             Ok(http::StatusCode::NOT_MODIFIED) => Ok(StartOutcome::AlreadyRunning),
             Ok(_) => Ok(StartOutcome::Started),
             Err(f) if f.is_not_found() && f.words().is_some_and(|w| w.contains("No such container")) => {
                 Err(containers::missing(&request.name))
             }
-            Err(f) => Err(containers::start_error(&self.engine, &request.name, f)),
+            Err(f) => {
+                let error = containers::start_error(&self.engine, &request.name, f);
+                Err(containers::explained(&self.engine, &found.spec(request.name), error))
+            }
         }
     }
 
     async fn stop(&self, request: StopRequest) -> Result<StopOutcome> {
         let found = self.find(&request.name).await?;
-        if !found.is_running() {
-            return Ok(StopOutcome::AlreadyStopped);
-        }
-        let about = |f| self.engine.error(f).with_context("workload", request.name.as_str());
-        if found.state.paused {
-            // What is frozen hears no signal.
-            self.engine.post(&format!("/containers/{}/unpause", part(&found.id)), Query::new()).await.map_err(about)?;
-        }
-        if !request.grace.is_zero() {
-            self.signal(&found.id, request.signal).await?;
-            let ended = containers::stopped(&self.engine, &found.id);
-            if let Ok(ended) = tokio::time::timeout(request.grace, ended).await {
-                return ended.map(|()| StopOutcome::Stopped).map_err(about);
-            }
-        }
-        let killed = self.signal(&found.id, Signal::KILL).await?;
-        containers::stopped(&self.engine, &found.id).await.map_err(about)?;
-        Ok(if killed { StopOutcome::Killed } else { StopOutcome::Stopped })
+        containers::stop(&self.engine, found, &request).await
     }
 
     async fn remove(&self, request: RemoveRequest) -> Result<RemoveOutcome> {
@@ -268,7 +288,7 @@ impl Backend for DockerBackend {
     }
 
     async fn inspect(&self, name: &WorkloadName) -> Result<Workload> {
-        self.find(name).await?.workload()
+        self.shown(self.find(name).await?).await
     }
 
     async fn list(&self, filter: Filter) -> Result<Vec<Workload>> {
@@ -292,9 +312,17 @@ impl Backend for DockerBackend {
             .map_err(|f| self.engine.error(f))?;
         let mut found = Vec::new();
         // One that was removed since is none any more.
-        for container in looked.into_iter().flatten() {
+        let looked: Vec<Inspected> = looked.into_iter().flatten().collect();
+        let known = match looked.iter().any(|c| c.networks.any()) {
+            true => networking::of_pod(&self.engine).await?,
+            false => BTreeMap::new(),
+        };
+        for container in looked {
             match container.workload() {
-                Ok(workload) if filter.matches(&workload) => found.push(workload),
+                Ok(mut workload) if filter.matches(&workload) => {
+                    workload.attachments = networking::attachments_of(&self.engine, &container, &known).await?;
+                    found.push(workload);
+                }
                 Ok(_) => {}
                 Err(e) => tracing::info!(error = %e, container = container.id, "a container is left out"),
             }
@@ -309,15 +337,24 @@ impl Backend for DockerBackend {
     }
 
     async fn events(&self, request: EventsRequest) -> Result<EventStream> {
-        events::follow(&self.engine, request).await
+        events::follow(&self.engine, request, self.networking.changes()).await
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Process> {
-        // The API tells a command the end of its stdin whenever one who attached goes away, or never:
-        // letting go and leaving it running can't be had together with an end of stdin.
-        Err(Error::unsupported("Docker can't let go of a command's stdin without ending it")
-            .with_context("workload", request.name.as_str())
-            .with_hint("`pod logs -f` shows what it prints, `pod exec` runs a program beside it"))
+        let found = self.find(&request.name).await?;
+        let state = found.state();
+        if !state.is_running() {
+            return Err(Error::new(ErrorKind::WrongState, "the workload's command does not run")
+                .with_context("workload", request.name.as_str())
+                .with_context("state", state.to_string()));
+        }
+        if request.stdin && !found.config.open_stdin {
+            return Err(Error::new(ErrorKind::WrongState, "the workload was made without a stdin")
+                .with_context("workload", request.name.as_str())
+                .with_hint("make it with -i, or attach without a stdin"));
+        }
+        let target = Target { engine: self.engine.clone(), id: found.id.clone(), name: request.name.clone() };
+        attach::attach(target, &found, &request).await
     }
 
     async fn connect(&self, name: &WorkloadName) -> Result<Arc<dyn Connection>> {
@@ -327,6 +364,7 @@ impl Backend for DockerBackend {
     }
 
     fn networking(&self) -> Option<Arc<dyn Networking>> {
-        None
+        // Without one of its capabilities there is nothing behind it.
+        self.capabilities.has(Capability::Networks).then(|| Arc::new(self.networking.clone()) as Arc<dyn Networking>)
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub const SCHEMES: &[&str] = &["docker", "podman"];
 
 /// The options that an address may carry.
-const OPTIONS: &[&str] = &["cert_path", "context", "image", "owner", "pull", "socket", "tls"];
+const OPTIONS: &[&str] = &["cert_path", "config", "context", "image", "owner", "plugin", "pull", "socket", "tls"];
 
 /// Where Docker's daemon listens unless told otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
@@ -37,6 +37,26 @@ impl Pull {
             Self::Always => "always",
             Self::Missing => "missing",
             Self::Never => "never",
+        }
+    }
+}
+
+/// What makes the interfaces of networks with an uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Plugin {
+    /// macvlan: each workload has a MAC address of its own.
+    #[default]
+    Macvlan,
+    /// ipvlan: all have the uplink's MAC address, for networks that take but one of a port.
+    Ipvlan,
+}
+
+impl Plugin {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
         }
     }
 }
@@ -94,6 +114,9 @@ pub struct DockerConfig {
     /// The folder with `ca.pem`, `cert.pem` and `key.pem`; `None` is `DOCKER_CERT_PATH`, else `~/.docker`.
     /// Option `cert_path`.
     pub cert_path: Option<PathBuf>,
+    /// The folder of Docker's client, with its contexts and its logins to registries; `None` is `DOCKER_CONFIG`,
+    /// else `~/.docker`, and for Podman's logins first the files that `podman login` writes. Option `config`.
+    pub config: Option<PathBuf>,
     /// The image of workloads that name none. Option `image`.
     pub image: Option<Image>,
     /// Whose things are made here; `None` is this machine's id and the user's number. `gc` touches only
@@ -101,6 +124,9 @@ pub struct DockerConfig {
     pub owner: Option<String>,
     /// When images are pulled; when missing unless told. Option `pull`: `always`, `missing`, `never`.
     pub pull: Pull,
+    /// What makes the interfaces of networks with an uplink; macvlan unless told. Option `plugin`: `macvlan`,
+    /// `ipvlan`.
+    pub plugin: Plugin,
 }
 
 fn bad(uri: &BackendUri, message: impl Into<String>) -> Error {
@@ -149,6 +175,7 @@ impl DockerConfig {
             Some(_) => return Err(bad(uri, "the option \"tls\" is true or false")),
         };
         let cert_path = folder("cert_path")?;
+        let config = folder("config")?;
         if (socket.is_some() || context.is_some()) && (tls.is_some() || cert_path.is_some()) {
             return Err(bad(uri, "TLS is for a host: a socket has none, and a context says by itself"));
         }
@@ -163,17 +190,30 @@ impl DockerConfig {
             Some("never") => Pull::Never,
             Some(_) => return Err(bad(uri, "the option \"pull\" is always, missing or never")),
         };
+        let plugin = match uri.option("plugin") {
+            None => Plugin::default(),
+            Some("macvlan") => Plugin::Macvlan,
+            Some("ipvlan") => Plugin::Ipvlan,
+            Some(_) => return Err(bad(uri, "the option \"plugin\" is macvlan or ipvlan")),
+        };
         let image = match named("image")? {
             Some(text) => Some(text.parse::<Image>().map_err(|e| bad(uri, e.message().to_owned()))?),
             None => None,
         };
-        Ok(Self { flavor, host, socket, context, tls, cert_path, image, owner, pull })
+        Ok(Self { flavor, host, socket, context, tls, cert_path, config, image, owner, pull, plugin })
     }
 
     /// Uses the daemon at this unix socket.
     #[must_use]
     pub fn with_socket(mut self, socket: impl Into<PathBuf>) -> Self {
         self.socket = Some(socket.into());
+        self
+    }
+
+    /// Takes contexts and logins from this folder of Docker's client.
+    #[must_use]
+    pub fn with_config(mut self, config: impl Into<PathBuf>) -> Self {
+        self.config = Some(config.into());
         self
     }
 
@@ -198,6 +238,13 @@ impl DockerConfig {
         self
     }
 
+    /// Makes the interfaces of networks with an uplink so.
+    #[must_use]
+    pub fn with_plugin(mut self, plugin: Plugin) -> Self {
+        self.plugin = plugin;
+        self
+    }
+
     /// The address that leads here.
     pub(crate) fn uri(&self) -> Result<BackendUri> {
         let text = match &self.host {
@@ -210,9 +257,11 @@ impl DockerConfig {
             ("context", self.context.clone()),
             ("tls", self.tls.map(|t| t.to_string())),
             ("cert_path", self.cert_path.as_ref().map(|p| p.display().to_string())),
+            ("config", self.config.as_ref().map(|p| p.display().to_string())),
             ("image", self.image.as_ref().map(ToString::to_string)),
             ("owner", self.owner.clone()),
             ("pull", (self.pull != Pull::default()).then(|| self.pull.word().to_owned())),
+            ("plugin", (self.plugin != Plugin::default()).then(|| self.plugin.word().to_owned())),
         ] {
             if let Some(value) = value {
                 uri = uri.with_option(key, value);
@@ -227,7 +276,8 @@ impl DockerConfig {
     /// `ConfigInvalid` for an address, a context or a configuration file that is not understood.
     pub(crate) fn endpoint(&self) -> Result<Endpoint> {
         let environment = |key: &str| std::env::var(key).ok().filter(|v| !v.is_empty());
-        self.endpoint_with(&environment, Folder::of_user(), &|path| std::path::Path::new(path).exists())
+        let folder = self.config.clone().map(Folder).or_else(Folder::of_user);
+        self.endpoint_with(&environment, folder, &|path| std::path::Path::new(path).exists())
     }
 
     fn endpoint_with(
@@ -368,6 +418,7 @@ mod tests {
             "docker:?sokcet=/x",
             "docker:?socket=x",
             "docker:?socket=",
+            "docker:?config=c",
             "docker:web",
             "docker://a:0",
             "docker://a:b",
@@ -376,6 +427,7 @@ mod tests {
             "docker:?socket=/x&tls=true",
             "docker://a?tls=maybe",
             "docker:?pull=sometimes",
+            "docker:?plugin=bridge",
             "docker:?owner=a,b",
             "docker:?image=a%20b",
         ] {
@@ -394,8 +446,10 @@ mod tests {
             "podman:",
             "docker://host:2376?cert_path=/c",
             "docker:?context=lab&owner=me&pull=never",
+            "docker:?plugin=ipvlan",
             "docker:?image=pod.test/busybox:1&socket=/run/d.sock",
             "docker://host:2375?tls=true",
+            "podman:?config=/c",
         ] {
             let parsed = config(text).expect(text);
             let uri = parsed.uri().expect(text);

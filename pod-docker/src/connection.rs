@@ -1,10 +1,10 @@
 //! Exec and copy in a container.
 
-use crate::copy;
 use crate::exec::{self, Target};
+use crate::{copy, forward};
 use async_trait::async_trait;
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopyReport, EntryStream, FileStat, StatRequest};
-use pod_core::{BoxDuplex, Connection, Error, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
+use pod_core::{BoxDuplex, Connection, ExecRequest, ForwardRequest, Process, Result, WorkloadName};
 
 /// A way into one container.
 #[derive(Debug)]
@@ -41,9 +41,7 @@ impl Connection for DockerConnection {
         copy::stat(&self.target, &request).await
     }
 
-    async fn forward(&self, _: ForwardRequest) -> Result<BoxDuplex> {
-        // The API has no way to a container's own loopback, and what it publishes is chosen at creation.
-        Err(Error::unsupported("Docker has no way to a port of a workload's own loopback")
-            .with_context("workload", self.target.name.as_str()))
+    async fn forward(&self, request: ForwardRequest) -> Result<BoxDuplex> {
+        forward::forward(&self.target, request).await
     }
 }

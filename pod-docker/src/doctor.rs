@@ -1,7 +1,7 @@
 //! What a daemon has of what the verbs need, and what closes each gap. Read-only.
 
 use crate::DockerBackend;
-use crate::engine::{Info, NEWEST, Query};
+use crate::engine::{Info, Kind, NEWEST, Query};
 
 /// What was found of one thing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -32,7 +32,7 @@ fn missing(subject: &str, found: impl Into<String>, fix: impl Into<String>) -> D
 }
 
 /// What the daemon says of itself.
-fn of_info(info: &Info) -> Vec<Diagnosis> {
+fn of_info(kind: Kind, info: &Info) -> Vec<Diagnosis> {
     let mut all = Vec::new();
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
     all.push(good("who runs the daemon", if rootless { "an ordinary user: rootless" } else { "root" }));
@@ -70,14 +70,15 @@ fn of_info(info: &Info) -> Vec<Diagnosis> {
         });
     }
     let drivers = info.plugins.log.clone().unwrap_or_default();
-    all.push(if drivers.is_empty() || drivers.iter().any(|d| d == "local") {
-        good("logs", "the driver `local` keeps them, byte for byte")
+    let driver = kind.log_driver();
+    all.push(if drivers.is_empty() || drivers.iter().any(|d| d == driver) {
+        good("logs", format!("the driver `{driver}` keeps them, byte for byte"))
     } else {
-        missing("logs", "the daemon lacks the driver `local`", "update the daemon")
+        missing("logs", format!("the daemon lacks the driver `{driver}`"), "update the daemon")
     });
     for warning in info.warnings.iter().flatten() {
         let words = warning.trim_start_matches("WARNING: ").to_owned();
-        all.push(limited("the daemon warns", words, "docker info"));
+        all.push(limited("the daemon warns", words, kind.info()));
     }
     all
 }
@@ -88,7 +89,7 @@ impl DockerBackend {
         let engine = self.engine();
         let mut all = Vec::new();
         let version = &engine.about.version;
-        let api = format!("Docker Engine {version}, API {} of at most {NEWEST}", engine.version);
+        let api = format!("{} {version}, API {} of at most {NEWEST}", engine.kind.product(), engine.version);
         all.push(good("daemon", api));
         all.push(if engine.is_open() {
             limited(
@@ -99,9 +100,19 @@ impl DockerBackend {
         } else {
             good("way to the daemon", engine.place())
         });
+        if engine.kind == Kind::Podman {
+            all.push(match &engine.libpod {
+                Some(l) => good("networks", if l.cni { "made by CNI's plugins" } else { "made by netavark" }),
+                None => limited(
+                    "networks",
+                    "POD uses those of Podman 4 or later, run by root, alone",
+                    "use root's service: `sudo systemctl start podman.socket`, podman:?socket=/run/podman/podman.sock",
+                ),
+            });
+        }
         match engine.get::<Info>("/info", Query::new()).await {
-            Ok(info) => all.extend(of_info(&info)),
-            Err(f) => all.push(missing("what the daemon can do", engine.error(f).to_string(), "docker info")),
+            Ok(info) => all.extend(of_info(engine.kind, &info)),
+            Err(f) => all.push(missing("what the daemon can do", engine.error(f).to_string(), engine.kind.info())),
         }
         all
     }
@@ -117,7 +128,7 @@ mod tests {
             "SecurityOptions":["name=seccomp","name=rootless"],"Plugins":{"Log":["json-file"]},
             "Warnings":["WARNING: No swap limit support"]}"#;
         let info: Info = serde_json::from_str(text).expect("info");
-        let found = of_info(&info);
+        let found = of_info(Kind::Docker, &info);
         let of = |subject: &str| found.iter().find(|d| d.subject == subject).expect(subject);
         assert!(of("who runs the daemon").found.contains("rootless"));
         assert!(!of("storage").good && of("memory limits").good && !of("limits of processes").good);

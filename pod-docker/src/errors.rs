@@ -1,5 +1,6 @@
 //! From what a daemon says to the errors of POD.
 
+use crate::config::Flavor;
 use crate::engine::failure::Failure;
 use http::StatusCode;
 use pod_core::{Error, ErrorKind, Retry};
@@ -11,6 +12,7 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("no space left on device", ErrorKind::Exhausted),
     ("disk quota exceeded", ErrorKind::Exhausted),
     ("cannot allocate memory", ErrorKind::Exhausted),
+    ("invalid reference format", ErrorKind::InvalidInput),
     ("unable to find user", ErrorKind::InvalidInput),
     ("unable to find group", ErrorKind::InvalidInput),
     ("no matching entries in passwd file", ErrorKind::InvalidInput),
@@ -19,6 +21,8 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("name already in use", ErrorKind::AlreadyExists),
     ("address already in use", ErrorKind::Conflict),
     ("port is already allocated", ErrorKind::Conflict),
+    // A port at an address that the machine has not.
+    ("bind: cannot assign requested address", ErrorKind::InvalidInput),
     ("pool overlaps", ErrorKind::Conflict),
     ("removal of container", ErrorKind::Busy),
     ("is not running", ErrorKind::WrongState),
@@ -42,6 +46,7 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("context deadline exceeded", ErrorKind::Unavailable),
     ("read-only file system", ErrorKind::PermissionDenied),
     ("rootfs is marked read-only", ErrorKind::PermissionDenied),
+    ("volume is marked read-only", ErrorKind::PermissionDenied),
 ];
 
 /// The kind of a refusal, by its words and else by its status.
@@ -99,24 +104,34 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn not_reached(error: io::Error) -> Error {
-    let (kind, message, hint) = match error.kind() {
-        io::ErrorKind::NotFound => (
+fn not_reached(error: io::Error, flavor: Flavor) -> Error {
+    let (kind, message, hint) = match (error.kind(), flavor) {
+        (io::ErrorKind::NotFound, Flavor::Docker) => (
             ErrorKind::Unavailable,
             "there is no such socket: the daemon does not run",
             "start it, or name another: DOCKER_HOST, docker:?socket=PATH, docker:?context=NAME",
         ),
-        io::ErrorKind::PermissionDenied => (
+        (io::ErrorKind::NotFound, Flavor::Podman) => (
+            ErrorKind::Unavailable,
+            "there is no such socket: Podman's service does not run",
+            "start it, `systemctl --user start podman.socket`, as root without --user; or name another: CONTAINER_HOST, podman:?socket=PATH",
+        ),
+        (io::ErrorKind::PermissionDenied, Flavor::Docker) => (
             ErrorKind::PermissionDenied,
             "the daemon's socket may not be opened by this user",
             "become a member of the socket's group, mostly `docker`, or use a rootless daemon",
         ),
-        io::ErrorKind::TimedOut => (
+        (io::ErrorKind::PermissionDenied, Flavor::Podman) => (
+            ErrorKind::PermissionDenied,
+            "the socket of Podman's service may not be opened by this user",
+            "root's is for root; use your own: `systemctl --user start podman.socket`",
+        ),
+        (io::ErrorKind::TimedOut, _) => (
             ErrorKind::Unavailable,
             "the daemon does not take the connection",
             "check its address, and that the network leads to it",
         ),
-        io::ErrorKind::InvalidInput => {
+        (io::ErrorKind::InvalidInput, _) => {
             return Error::unexpected("the request can't be put into words").with_source(error);
         }
         _ => (ErrorKind::Unavailable, "the daemon can't be reached", "check that it runs, and its socket or address"),
@@ -150,11 +165,11 @@ fn no_tls(error: io::Error) -> Error {
     Error::new(kind, message).with_context("cause", text).with_hint(hint).with_source(error)
 }
 
-/// The error for a request that came to nothing.
-pub(crate) fn of(failure: Failure) -> Error {
+/// The error for a request that came to nothing. What is meant to listen there tells how it is started.
+pub(crate) fn of(failure: Failure, flavor: Flavor) -> Error {
     match failure {
         Failure::Refused(status, words) => refused(status, &words),
-        Failure::Connect(e) => not_reached(e),
+        Failure::Connect(e) => not_reached(e, flavor),
         Failure::Tls(e) => no_tls(e),
         Failure::Http(e) => {
             let text = chain(&e);
@@ -248,11 +263,17 @@ mod tests {
 
     #[test]
     fn a_socket_that_can_not_be_opened_says_what_to_do() {
-        let e = of(Failure::Connect(io::ErrorKind::PermissionDenied.into()));
-        assert_eq!(e.kind(), ErrorKind::PermissionDenied);
-        assert!(e.hint().is_some_and(|h| h.contains("group")), "{e}");
-        let e = of(Failure::Connect(io::ErrorKind::NotFound.into()));
-        assert_eq!((e.kind(), e.retry()), (ErrorKind::Unavailable, Retry::Later));
+        for (flavor, kind, of_kind, hint) in [
+            (Flavor::Docker, io::ErrorKind::PermissionDenied, ErrorKind::PermissionDenied, "group"),
+            (Flavor::Docker, io::ErrorKind::NotFound, ErrorKind::Unavailable, "DOCKER_HOST"),
+            (Flavor::Podman, io::ErrorKind::PermissionDenied, ErrorKind::PermissionDenied, "--user"),
+            (Flavor::Podman, io::ErrorKind::NotFound, ErrorKind::Unavailable, "CONTAINER_HOST"),
+        ] {
+            let e = of(Failure::Connect(kind.into()), flavor);
+            assert_eq!((e.kind(), e.retry()), (of_kind, Retry::Later));
+            let words = e.hint().unwrap_or_default();
+            assert!(words.contains(hint) && (flavor == Flavor::Docker || !words.contains("DOCKER")), "{words}");
+        }
     }
 
     #[test]

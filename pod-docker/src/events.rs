@@ -1,14 +1,20 @@
-//! Changes of containers, as the daemon tells them.
+//! Changes of containers and of the networks they are on, as the daemon tells them.
 
-use crate::containers::exit_status;
+mod podman;
+
+use self::podman::Watch;
+use crate::containers::{self, exit_status};
 use crate::engine::failure::Failure;
 use crate::engine::{Engine, Info, Query, json_lines};
+use crate::networking::{self, Change};
 use futures_util::StreamExt;
+use futures_util::future::ready;
 use http::Method;
-use pod_core::{Event, EventKind, EventStream, EventsRequest, ExitStatus, Result, WorkloadName};
+use pod_core::{Event, EventKind, EventStream, EventsRequest, ExitStatus, NetworkName, Result, WorkloadName};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An event (API, "Monitor events").
 #[derive(Debug, Deserialize)]
@@ -28,15 +34,33 @@ struct Told {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Actor {
+    #[serde(rename = "ID")]
+    id: String,
     attributes: Option<BTreeMap<String, String>>,
 }
 
-/// What it means, if it is about a workload.
+impl Told {
+    fn attribute(&self, key: &str) -> Option<&String> {
+        self.actor.attributes.as_ref().and_then(|a| a.get(key))
+    }
+
+    fn event(&self, workload: WorkloadName, kind: EventKind) -> Option<Event> {
+        let time = match self.nanos {
+            0 => jiff::Timestamp::from_second(self.time).ok()?,
+            nanos => jiff::Timestamp::from_nanosecond(nanos.into()).ok()?,
+        };
+        let mut event = Event::now(workload, kind);
+        event.time = time;
+        Some(event)
+    }
+}
+
+/// What it means, if it is about a workload itself.
 fn event(told: &Told) -> Option<Event> {
     if told.of != "container" {
         return None;
     }
-    let attribute = |key: &str| told.actor.attributes.as_ref().and_then(|a| a.get(key));
+    let attribute = |key: &str| told.attribute(key);
     let workload = WorkloadName::new(attribute("name")?.as_str()).ok()?;
     let kind = match told.action.as_str() {
         "create" => EventKind::Created,
@@ -49,13 +73,58 @@ fn event(told: &Told) -> Option<Event> {
         "destroy" | "remove" => EventKind::Removed,
         _ => return None,
     };
-    let time = match told.nanos {
-        0 => jiff::Timestamp::from_second(told.time).ok()?,
-        nanos => jiff::Timestamp::from_nanosecond(nanos.into()).ok()?,
-    };
-    let mut event = Event::now(workload, kind);
-    event.time = time;
-    Some(event)
+    told.event(workload, kind)
+}
+
+/// What the names of containers and networks are: the daemon tells of an attachment by ids.
+#[derive(Debug, Clone)]
+struct Names {
+    engine: Engine,
+    known: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+}
+
+impl Names {
+    fn note(&self, id: &str, name: Option<String>) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), name);
+    }
+
+    fn get(&self, id: &str) -> Option<Option<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// What an event about a network means, if it is one of POD's and about a workload.
+    async fn event(&self, told: &Told) -> Option<Event> {
+        let of = told.attribute("container")?;
+        let network = self.network(&told.actor.id).await?;
+        let workload = self.workload(of).await;
+        let kind = match told.action.as_str() {
+            "connect" => EventKind::Attached(network),
+            "disconnect" => EventKind::Detached(network),
+            _ => return None,
+        };
+        told.event(workload?.parse().ok()?, kind)
+    }
+
+    /// The name of a container.
+    async fn workload(&self, id: &str) -> Option<String> {
+        if let Some(known) = self.get(id) {
+            return known;
+        }
+        let found = containers::by_id(&self.engine, id).await.ok()?;
+        let name = found.and_then(|f| f.name().ok()).map(|n| n.to_string());
+        self.note(id, name.clone());
+        name
+    }
+
+    async fn network(&self, id: &str) -> Option<NetworkName> {
+        if let Some(known) = self.get(id) {
+            return known?.parse().ok();
+        }
+        let networks = networking::of_pod(&self.engine).await.ok()?;
+        let found = networks.into_iter().find(|(_, (raw, _))| raw.id() == id).map(|(name, _)| name);
+        self.note(id, found.as_ref().map(ToString::to_string));
+        found
+    }
 }
 
 /// Follows the events from now on.
@@ -65,7 +134,16 @@ fn event(told: &Told) -> Option<Event> {
 ///
 /// # Errors
 /// As the daemon says.
-pub(crate) async fn follow(engine: &Engine, request: EventsRequest) -> Result<EventStream> {
+pub(crate) async fn follow(
+    engine: &Engine,
+    request: EventsRequest,
+    own: tokio::sync::broadcast::Receiver<Change>,
+) -> Result<EventStream> {
+    let names = Names { engine: engine.clone(), known: Arc::default() };
+    let watch = match engine.libpod {
+        Some(_) => Some(Arc::new(Watch::begin(names.clone()).await?)),
+        None => None,
+    };
     let now = if engine.is_local() {
         jiff::Timestamp::now()
     } else {
@@ -73,24 +151,42 @@ pub(crate) async fn follow(engine: &Engine, request: EventsRequest) -> Result<Ev
         info.system_time.parse().unwrap_or_else(|_| jiff::Timestamp::now())
     };
     let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond().max(0));
-    let query = Query::new().with("since", since).filters(&json!({"type": ["container"]}));
+    let query = Query::new().with("since", since).filters(&json!({"type": ["container", "network"]}));
     let (_, stream) = engine.stream(Method::GET, "/events", query, &[]).await.map_err(|f| engine.error(f))?;
-    let engine = engine.clone();
-    let lines = json_lines::<Told, _>(stream).filter_map(move |line| {
-        let found = match line {
-            Ok(told) => event(&told)
-                .filter(|e| e.time >= now && request.workload.as_ref().is_none_or(|w| *w == e.workload))
-                .map(Ok),
-            Err(failure @ Failure::Odd(..)) => {
-                // One that is not understood hides no other.
-                tracing::warn!(failure = ?failure, "an event of the daemon is not understood");
-                None
+    let wanted = request.workload;
+    let of_wanted = move |e: &Event| e.time >= now && wanted.as_ref().is_none_or(|w| *w == e.workload);
+    let (engine, seen) = (engine.clone(), watch.clone());
+    let lines = json_lines::<Told, _>(stream).then(move |line| {
+        let (names, engine, watch) = (names.clone(), engine.clone(), seen.clone());
+        async move {
+            match (line, watch) {
+                (Ok(told), Some(watch)) if told.of == "network" => {
+                    watch.look(&told).await.into_iter().map(Ok).collect()
+                }
+                (Ok(told), None) if told.of == "network" => names.event(&told).await.into_iter().map(Ok).collect(),
+                (Ok(told), _) => event(&told).into_iter().map(Ok).collect(),
+                (Err(failure @ Failure::Odd(..)), _) => {
+                    // One that is not understood hides no other.
+                    tracing::warn!(failure = ?failure, "an event of the daemon is not understood");
+                    Vec::new()
+                }
+                (Err(failure), _) => vec![Err(engine.error(failure))],
             }
-            Err(failure) => Some(Err(engine.error(failure))),
-        };
-        std::future::ready(found)
+        }
     });
-    Ok(Box::pin(lines))
+    let lines = lines.flat_map(futures_util::stream::iter);
+    let Some(watch) = watch else {
+        return Ok(Box::pin(lines.filter(move |e| ready(e.as_ref().map_or(true, &of_wanted)))));
+    };
+    let own = podman::changes(own).filter_map(move |change| {
+        let watch = watch.clone();
+        async move { watch.own(change).await.map(Ok) }
+    });
+    // It ends when the daemon's stream does.
+    let lines = lines.map(Some).chain(futures_util::stream::iter([None]));
+    let all = futures_util::stream::select(lines, own.map(Some)).take_while(|e| ready(e.is_some()));
+    let all = all.filter_map(ready).filter(move |e| ready(e.as_ref().map_or(true, &of_wanted)));
+    Ok(Box::pin(all))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Images: pulled, or loaded from an archive.
 
 use crate::auth;
-use crate::config::Pull;
+use crate::config::{DockerConfig, Pull};
 use crate::engine::failure::Failure;
 use crate::engine::http::Body;
 use crate::engine::{Engine, Query, json_lines, part};
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use pod_core::{Error, Image, Result};
+use pod_core::{Error, ErrorKind, Image, Result};
 use serde::Deserialize;
 use std::fmt;
 use std::path::Path;
@@ -60,24 +60,44 @@ fn about(reference: &impl fmt::Display, error: Error) -> Error {
     error.with_context("image", reference.to_string())
 }
 
-/// Pulls an image from its registry, with the login of Docker's own configuration.
+/// What to do about a registry that did not give an image.
+fn explained(config: &DockerConfig, reference: &str, logged_in: bool, error: Error) -> Error {
+    let how = auth::how(config.flavor, reference);
+    let hint = match error.kind() {
+        ErrorKind::Unauthenticated if logged_in => format!("the registry refuses the login that is kept: {how}"),
+        ErrorKind::Unauthenticated => format!("log in to the registry: {how}"),
+        ErrorKind::NotFound if logged_in => "check the name and the tag, and what this login may see".to_owned(),
+        ErrorKind::NotFound => format!("check the name and the tag; for a private image: {how}"),
+        ErrorKind::Unavailable => "check the registry's name, and that the daemon's machine reaches it".to_owned(),
+        _ => return about(&reference, error),
+    };
+    about(&reference, error.with_hint(hint))
+}
+
+/// Pulls an image from its registry, with the login that Docker's client or Podman keeps.
 ///
 /// # Errors
 /// `NotFound`, `Unauthenticated`, `Unavailable` as the registry says.
-pub(crate) async fn pull(engine: &Engine, reference: &str, told: Told<'_>) -> Result<()> {
+pub(crate) async fn pull(engine: &Engine, config: &DockerConfig, reference: &str, told: Told<'_>) -> Result<()> {
     let mut headers = Vec::new();
-    if let Some(login) = auth::login(reference).await? {
+    if let Some(login) = auth::login(config, reference).await? {
         headers.push(("x-registry-auth", login));
     }
+    let logged_in = !headers.is_empty();
     let query = Query::new().with("fromImage", tagged(reference));
-    let failed = |f: Failure| about(&reference, engine.error(f));
+    let failed = |f: Failure| match f {
+        // What the daemon says of the registry; all else is about the daemon itself.
+        Failure::Refused(..) => explained(config, reference, logged_in, engine.error(f)),
+        other => about(&reference, engine.error(other)),
+    };
     let (_, stream) = engine.stream(Method::POST, "/images/create", query, &headers).await.map_err(failed)?;
     let mut lines = Box::pin(json_lines::<Line, _>(stream));
     while let Some(line) = lines.next().await {
         let line = line.map_err(failed)?;
         if let Some(words) = line.error {
             // What fails after the head was sent comes in the stream.
-            return Err(about(&reference, errors::refused(StatusCode::INTERNAL_SERVER_ERROR, &words)));
+            let error = errors::refused(StatusCode::INTERNAL_SERVER_ERROR, &words);
+            return Err(explained(config, reference, logged_in, error));
         }
         let bytes = line.detail.and_then(|d| d.current.zip(d.total)).filter(|(_, total)| *total > 0);
         told(PullProgress { layer: line.id, status: line.status, bytes });
@@ -110,7 +130,8 @@ async fn load(engine: &Engine, file: &str) -> Result<String> {
     let body: Bytes = answer.body;
     let mut said = String::new();
     for line in body.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-        let line: Line = serde_json::from_slice(line).map_err(|e| errors::of(Failure::Odd("answer to the load", e)))?;
+        let line: Line =
+            serde_json::from_slice(line).map_err(|e| engine.error(Failure::Odd("answer to the load", e)))?;
         if let Some(words) = line.error {
             return Err(Error::invalid("the archive holds no image that the daemon takes")
                 .with_context("file", file)
@@ -141,7 +162,7 @@ pub(crate) async fn has(engine: &Engine, reference: &str) -> Result<bool> {
 ///
 /// # Errors
 /// As [`pull`]; `InvalidInput` for `host` and `rootfs:`, which a daemon has no way to take.
-pub(crate) async fn ensure(engine: &Engine, image: &Image, when: Pull, told: Told<'_>) -> Result<String> {
+pub(crate) async fn ensure(engine: &Engine, config: &DockerConfig, image: &Image, told: Told<'_>) -> Result<String> {
     let reference = match image {
         Image::Reference(reference) => reference,
         Image::Archive(file) => return load(engine, file).await,
@@ -151,9 +172,9 @@ pub(crate) async fn ensure(engine: &Engine, image: &Image, when: Pull, told: Tol
                 .with_hint("give a name that the daemon has or can pull, such as debian:12, or archive:FILE"));
         }
     };
-    match when {
-        Pull::Always => pull(engine, reference, told).await?,
-        Pull::Missing if !has(engine, reference).await? => pull(engine, reference, told).await?,
+    match config.pull {
+        Pull::Always => pull(engine, config, reference, told).await?,
+        Pull::Missing if !has(engine, reference).await? => pull(engine, config, reference, told).await?,
         Pull::Never if !has(engine, reference).await? => {
             return Err(Error::not_found("image", reference.as_str()).with_hint("the daemon must have it: pull=never"));
         }

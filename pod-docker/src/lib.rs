@@ -1,18 +1,17 @@
-//! Docker for POD: containers run, reached, copied to and from.
+//! Docker and Podman for POD: containers run, reached, copied to and from.
 //!
 //! A workload is a container; the backend is a daemon that speaks Docker's API, at the endpoint that an
 //! address names ([`DockerConfig`]). [`register`] adds `docker:` to a registry, and `podman:`, whose service
-//! speaks the same API: it is found, and refused until it is proven to keep the contract. Every container
-//! of the daemon is a workload, whoever made it; what is made here carries the owner and the whole
-//! specification as labels.
+//! speaks the same API and keeps the same contract. Every container of the daemon is a workload, whoever
+//! made it; what is made here carries the owner and the whole specification as labels.
 //!
 //! The API is spoken as the daemon offers it, 1.40 to 1.44, over a client of POD's own: what streams has no
 //! time limit, outputs are taken apart by what was asked for and never by what they look like, and of what a
 //! daemon says only what is needed is read.
 //!
-//! What is not there, and refused as a capability: attaching to a command's own streams, workloads that
-//! outlive their command, ports of a workload's own loopback, and networks.
+//! What is not there, and refused as a capability: workloads that outlive their command.
 
+mod attach;
 mod auth;
 mod backend;
 mod config;
@@ -24,18 +23,21 @@ mod engine;
 mod errors;
 mod events;
 mod exec;
+mod forward;
 mod gc;
 mod images;
+mod libpod;
 mod logs;
+mod networking;
 mod owner;
 
 pub use backend::DockerBackend;
-pub use config::{DockerConfig, Flavor, Pull, SCHEMES};
+pub use config::{DockerConfig, Flavor, Plugin, Pull, SCHEMES};
 pub use doctor::Diagnosis;
 pub use gc::Leftover;
 pub use images::PullProgress;
 
-use pod_core::{Address, Backend, BackendFactory, BackendUri, Registry, Result};
+use pod_core::{Address, Backend, BackendFactory, BackendUri, Capabilities, Registry, Result};
 use std::sync::Arc;
 
 /// Makes `docker:` and `podman:` backends.
@@ -49,15 +51,15 @@ impl BackendFactory for DockerFactory {
     }
 
     fn describe(&self) -> &'static str {
-        "containers of a Docker daemon"
+        "containers of a Docker daemon, or of Podman"
     }
 
     fn split(&self, address: BackendUri) -> Result<Address> {
         pod_core::split_single(address)
     }
 
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
-        Ok(Arc::new(DockerBackend::open(DockerConfig::from_uri(uri)?).await?))
+    async fn connect(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(DockerBackend::open_for(DockerConfig::from_uri(uri)?, wanted).await?))
     }
 }
 

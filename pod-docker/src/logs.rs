@@ -3,15 +3,20 @@
 use crate::containers::Inspected;
 use crate::engine::failure::Failure;
 use crate::engine::frame::{Frames, Output};
-use crate::engine::{Bytestream, Engine, Query, part};
+use crate::engine::{Bytestream, Engine, Kind, Query, part};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, stream};
 use http::Method;
 use pod_core::{Error, ErrorKind, LogRecord, LogStream, LogStreamOf, LogsRequest, Result};
 use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The longest timestamp in front of a record (RFC 3339 with nanoseconds and a zone).
 const STAMP: usize = 40;
+
+/// How long Podman may take to refuse: it answers who follows a log when it has something of it, not before.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Takes the daemon's timestamp off a record.
 fn stamped(mut data: Bytes) -> (Option<jiff::Timestamp>, Bytes) {
@@ -23,9 +28,15 @@ fn stamped(mut data: Bytes) -> (Option<jiff::Timestamp>, Bytes) {
     }
 }
 
+/// Which of a command's streams are asked for.
+pub(crate) type Which = &'static [&'static str];
+/// Both.
+pub(crate) const BOTH: Which = &["stdout", "stderr"];
+
 /// Puts records together from what comes.
 struct Reader {
     engine: Engine,
+    which: Which,
     stream: Bytestream,
     frames: Frames,
     /// With a terminal there are no frames, and a record is a line.
@@ -57,6 +68,8 @@ impl Reader {
                 last => *last = Some((time, 1)),
             }
         }
+        // Whole seconds tell no order, and are not what was asked for.
+        let time = time.filter(|_| self.engine.kind == Kind::Docker);
         self.ready.push_back(LogRecord::new(time, stream, data));
     }
 
@@ -67,7 +80,7 @@ impl Reader {
         if let Some((last, count)) = self.last {
             (self.since, self.skipped) = (Some(last), count);
         }
-        match open(&self.engine, &id, &base(self.since)).await {
+        match open(&self.engine, &id, &base(self.which, self.since)).await {
             Ok(stream) => {
                 self.stream = stream;
                 Ok(true)
@@ -109,6 +122,10 @@ impl Reader {
         }
     }
 
+    fn records(self) -> LogStreamOf {
+        stream::unfold(Some(self), Self::next).boxed()
+    }
+
     async fn next(reader: Option<Self>) -> Option<(Result<LogRecord>, Option<Self>)> {
         let mut reader = reader?;
         loop {
@@ -139,9 +156,9 @@ impl Reader {
     }
 }
 
-/// Both streams, with their times, since then.
-fn base(since: Option<jiff::Timestamp>) -> Vec<(&'static str, String)> {
-    let mut query: Vec<_> = ["stdout", "stderr", "timestamps"].map(|key| (key, "1".to_owned())).to_vec();
+/// These streams, with their times, since then.
+fn base(which: Which, since: Option<jiff::Timestamp>) -> Vec<(&'static str, String)> {
+    let mut query: Vec<_> = which.iter().chain(&["timestamps"]).map(|key| (*key, "1".to_owned())).collect();
     if let Some(since) = since {
         let (seconds, nanos) = (since.as_second(), since.subsec_nanosecond().max(0));
         query.push(("since", format!("{seconds}.{nanos:09}")));
@@ -150,9 +167,13 @@ fn base(since: Option<jiff::Timestamp>) -> Vec<(&'static str, String)> {
 }
 
 async fn open(engine: &Engine, id: &str, pairs: &[(&'static str, String)]) -> Result<Bytestream, Failure> {
-    let query = pairs.iter().fold(Query::new(), |query, (key, value)| query.with(key, value));
-    let path = format!("/containers/{}/logs", part(id));
+    let (path, query) = asked(id, pairs);
     engine.stream(Method::GET, &path, query, &[]).await.map(|(_, stream)| stream)
+}
+
+fn asked(id: &str, pairs: &[(&'static str, String)]) -> (String, Query) {
+    let query = pairs.iter().fold(Query::new(), |query, (key, value)| query.with(key, value));
+    (format!("/containers/{}/logs", part(id)), query)
 }
 
 /// Reads a log.
@@ -160,29 +181,61 @@ async fn open(engine: &Engine, id: &str, pairs: &[(&'static str, String)]) -> Re
 /// # Errors
 /// As the daemon says.
 pub(crate) async fn read(engine: &Engine, found: &Inspected, request: &LogsRequest) -> Result<LogStreamOf> {
-    let mut query = base(request.since);
+    read_of(BOTH, engine, found, request).await
+}
+
+/// Reads a log of some streams.
+///
+/// # Errors
+/// As the daemon says.
+pub(crate) async fn read_of(
+    which: Which,
+    engine: &Engine,
+    found: &Inspected,
+    request: &LogsRequest,
+) -> Result<LogStreamOf> {
+    let mut query = base(which, request.since);
     if request.follow {
         query.push(("follow", "1".to_owned()));
     }
     if let Some(tail) = request.tail {
         query.push(("tail", tail.to_string()));
     }
-    let stream = open(engine, &found.id, &query).await;
-    let stream = stream.map_err(|f| engine.error(f).with_context("workload", request.name.as_str()))?;
-    let reader = Reader {
-        engine: engine.clone(),
-        stream,
-        frames: Frames::new(found.config.tty),
-        tty: found.config.tty,
-        held: BytesMut::new(),
-        ready: VecDeque::new(),
-        since: request.since,
-        // With nothing of the past asked for, what is read on after nothing came would be all of it.
-        followed: (request.follow && request.tail != Some(0)).then(|| found.id.clone()),
-        last: None,
-        skipped: 0,
+    let (tty, since) = (found.config.tty, request.since);
+    // With nothing of the past asked for, what is read on after nothing came would be all of it.
+    let followed = (request.follow && request.tail != Some(0)).then(|| found.id.clone());
+    let made = {
+        let engine = engine.clone();
+        move |stream| Reader {
+            engine,
+            which,
+            stream,
+            frames: Frames::new(tty),
+            tty,
+            held: BytesMut::new(),
+            ready: VecDeque::new(),
+            since,
+            followed,
+            last: None,
+            skipped: 0,
+        }
     };
-    Ok(Box::pin(futures_util::stream::unfold(Some(reader), Reader::next)))
+    let about = {
+        let (engine, name) = (engine.clone(), request.name.clone());
+        move |f| engine.error(f).with_context("workload", name.as_str())
+    };
+    if engine.kind == Kind::Podman && request.follow {
+        let (engine, (path, query)) = (engine.clone(), asked(&found.id, &query));
+        let mut opening = async move { engine.stream_slow(Method::GET, &path, query, &[]).await }
+            .map_ok(|(_, stream)| made(stream).records())
+            .map_err(about)
+            .boxed();
+        return match timeout(MOMENT, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => Ok(stream::once(opening).try_flatten().boxed()),
+        };
+    }
+    open(engine, &found.id, &query).await.map(|stream| made(stream).records()).map_err(about)
 }
 
 #[cfg(test)]

@@ -5,11 +5,17 @@ mod lab;
 use futures_util::StreamExt;
 use pod_core::copy::{Chunk, CopyInRequest, CopySource, Entry, EntryKind, EntryStream, Item, StatRequest};
 use pod_core::{
-    ConnectionExt, CreateRequest, ErrorKind, EventsRequest, ExecRequest, RemoveRequest, StartRequest, State,
+    AttachNetworkRequest, AttachmentFilter, AttachmentSpec, Backend, BackendExt, ConnectionExt, CreateRequest,
+    DetachRequest, ErrorKind, EventsRequest, ExecRequest, NetworkName, NetworkSpec, RemoveOutcome, RemoveRequest,
+    StartRequest, State, VerifyRequest,
 };
+use pod_docker::{DockerBackend, DockerConfig};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// One outage at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn exists(w: &lab::Running, path: &str) -> bool {
     w.connection.stat(StatRequest::new(path)).await.expect("a look").is_some()
@@ -27,7 +33,8 @@ fn server(words: &[&str]) {
 /// again.
 #[tokio::test]
 async fn a_daemon_that_dies_is_told_at_once_and_leaves_nothing() {
-    let w = Arc::new(lab::Running::new("outage").await.expect("a workload"));
+    let _turn = TURN.lock().await;
+    let w = Arc::new(lab::Running::new(lab::Engine::Docker, "outage").await.expect("a workload"));
     let mut process = w.connection.exec(ExecRequest::new(["sleep", "60"])).await.expect("a program");
     let mut events = w.backend.events(EventsRequest::of(w.name.clone())).await.expect("events");
     let (sink, stream) = EntryStream::channel();
@@ -77,4 +84,55 @@ async fn a_daemon_that_dies_is_told_at_once_and_leaves_nothing() {
     let out = w.connection.run(ExecRequest::shell("ls -A /tmp")).await.expect("a program");
     assert_eq!(out.stdout_text(), "whole\n", "what is left");
     w.backend.remove(RemoveRequest::new(w.name.clone()).with_force(true)).await.expect("removed");
+}
+
+/// Kills the lab's daemon while a container is attached to a network and detached from it, over and over, and
+/// starts it again.
+#[tokio::test]
+async fn a_daemon_that_dies_during_an_attach_leaves_no_half_of_it() {
+    let _turn = TURN.lock().await;
+    let config = DockerConfig::from_uri(&lab::uri().with_option("owner", lab::unique("o").as_str())).expect("options");
+    let backend = Arc::new(DockerBackend::open(config).await.expect("the daemon"));
+    let networking = backend.require_networking().expect("networks");
+    let network: NetworkName = lab::unique("net").as_str().parse().expect("a name");
+    let spec = NetworkSpec::new(network.clone()).with_subnet("10.73.0.0/24".parse().expect("a subnet"));
+    networking.create(spec).await.expect("a network");
+    let name = lab::unique("outage");
+    backend.create(CreateRequest::new(lab::spec(&name)).with_start()).await.expect("a workload");
+    let asked = AttachmentSpec::new(network.clone()).with_ip("10.73.0.9".parse().expect("an address"));
+    let attach = || networking.attach(AttachNetworkRequest::new(name.clone(), asked.clone()));
+    let detach = || networking.detach(DetachRequest::new(name.clone(), network.clone()));
+    for _ in 0..2 {
+        let killed = tokio::task::spawn_blocking(|| server(&["stop", "dockerd", "--kill"]));
+        let broken = async {
+            loop {
+                if let Err(e) = attach().await {
+                    return e;
+                }
+                if let Err(e) = detach().await {
+                    return e;
+                }
+            }
+        };
+        let e = tokio::time::timeout(Duration::from_secs(30), broken).await.expect("it is told");
+        assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+        killed.await.expect("it is killed");
+        assert_eq!(attach().await.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
+
+        tokio::task::spawn_blocking(|| server(&["start", "dockerd"])).await.expect("it starts");
+        assert_eq!(backend.gc_candidates().await.expect("a list"), []);
+        backend.start(StartRequest::new(name.clone())).await.expect("it starts again");
+        // All of it, or nothing.
+        let filter = AttachmentFilter::default().with_workload(name.clone());
+        let found = networking.attachments(filter).await.expect("a list");
+        assert!(found.len() <= 1, "{found:?}");
+        let report = networking.verify(VerifyRequest::of(network.clone())).await.expect("a report");
+        assert!(report.ok(), "{:?}", report.findings);
+        // And the address is no ghost's.
+        let made = attach().await.expect("an attachment");
+        assert_eq!(made.ips, ["10.73.0.9/24".parse().expect("an address")]);
+        detach().await.expect("detached");
+    }
+    backend.remove(RemoveRequest::new(name).with_force(true)).await.expect("removed");
+    assert_eq!(networking.remove(&network).await.expect("removed"), RemoveOutcome::Removed);
 }

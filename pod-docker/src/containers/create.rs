@@ -1,9 +1,11 @@
 //! From a workload's specification to a container.
 
-use super::{Inspected, by_id, remove};
+use super::{Inspected, by_id, machine, remove};
 use crate::engine::failure::Failure;
-use crate::engine::{Engine, Query, part};
+use crate::engine::{Engine, Kind, Query, Version, part};
 use crate::errors;
+use crate::libpod::{self, Libpod};
+use crate::networking::{Joining, Place};
 use crate::owner::{LEASE, OPERATION, SPEC};
 use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
@@ -30,8 +32,18 @@ fn limits(limits: &Limits, host: &mut Map<String, Value>) {
     }
 }
 
+/// What of a daemon decides how a container is asked for.
+type Daemon<'a> = (Kind, Version, Option<&'a Libpod>);
+
 /// The body of `POST /containers/create`.
-fn body(spec: &WorkloadSpec, image: &str, owner: &str, start: bool) -> Result<Value> {
+fn body(
+    (kind, version, libpod): Daemon<'_>,
+    spec: &WorkloadSpec,
+    image: &str,
+    owner: &str,
+    start: bool,
+    first: Option<&Place>,
+) -> Result<Value> {
     let mut asked = spec.clone();
     // What the labels hold is not held twice.
     asked.labels.clear();
@@ -47,15 +59,22 @@ fn body(spec: &WorkloadSpec, image: &str, owner: &str, start: bool) -> Result<Va
         labels.insert(OPERATION.into(), format!("create-{}", uuid::Uuid::new_v4().simple()));
         labels.insert(LEASE.into(), lease.to_string());
     }
-    let mut host = Map::new();
+    let (mut more, mut host) = (Map::new(), Map::new());
     limits(&spec.limits, &mut host);
+    machine::ask((kind, version), spec, owner, &mut more, &mut host)?;
     if !spec.hosts.is_empty() {
         let hosts: Vec<String> = spec.hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect();
         host.insert("ExtraHosts".into(), json!(hosts));
     }
-    // Docker's own choice, json-file, writes text: bytes that are no UTF-8 are lost, and it grows for ever
-    // (Docker's documentation, "Local file logging driver").
-    host.insert("LogConfig".into(), json!({"Type": "local"}));
+    host.insert("LogConfig".into(), json!({"Type": kind.log_driver()}));
+    let ends = match (libpod, first) {
+        (Some(libpod), _) => Some(libpod.made_with(spec, &mut host)),
+        (None, Some(place)) => {
+            host.insert("NetworkMode".into(), place.network.as_str().into());
+            Some(json!({"EndpointsConfig": {place.network.as_str(): place.settings()}}))
+        }
+        (None, None) => None,
+    };
     let env: Vec<String> = spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut body = json!({
         "Image": image,
@@ -64,8 +83,16 @@ fn body(spec: &WorkloadSpec, image: &str, owner: &str, start: bool) -> Result<Va
         "Labels": labels,
         "Tty": spec.tty,
         "OpenStdin": spec.stdin,
+        // Without this the end of its input can't be told; a terminal's is typed.
+        "StdinOnce": spec.stdin && !spec.tty,
         "HostConfig": host,
     });
+    if let Some(ends) = ends {
+        body["NetworkingConfig"] = ends;
+    }
+    for (key, value) in more {
+        body[key.as_str()] = value;
+    }
     if !spec.command.is_empty() {
         body["Cmd"] = json!(spec.command);
     }
@@ -106,25 +133,32 @@ pub(crate) fn start_error(engine: &Engine, name: &WorkloadName, failure: Failure
             .with_context("workload", name.as_str())
             .with_exit_code(code);
     }
-    engine.error(failure).with_context("workload", name.as_str())
+    libpod::explained(engine, failure).with_context("workload", name.as_str())
 }
 
-/// Makes a container of an image that the daemon has, and starts it when asked to. A failure leaves
-/// nothing.
-pub(crate) async fn create(engine: &Engine, request: &CreateRequest, image: &str, owner: &str) -> Result<Inspected> {
+/// Makes a container of an image that the daemon has, on its networks, and starts it when asked to. A failure
+/// leaves nothing.
+pub(crate) async fn create(
+    engine: &Engine,
+    request: &CreateRequest,
+    image: &str,
+    owner: &str,
+    joining: Joining,
+) -> Result<Inspected> {
     let spec = &request.spec;
-    let body = body(spec, image, owner, request.start)?;
+    let daemon = (engine.kind, engine.version, engine.libpod.as_ref());
+    let body = body(daemon, spec, image, owner, request.start, joining.places.first())?;
     let query = Query::new().with("name", spec.name.as_str());
     let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
         let missing = crate::images::is_missing(&f);
-        let error = taken(&spec.name, engine.error(f));
+        let error = machine::explained(engine, spec, taken(&spec.name, engine.error(f)));
         if missing { error.with_context("image", image.to_owned()) } else { error }
     })?;
     for warning in created.warnings.iter().flatten() {
         tracing::info!(workload = %spec.name, warning, "the daemon warns");
     }
-    let done = finish(engine, &spec.name, &created.id, request.start).await;
-    match done {
+    let done = finish(engine, spec, &created.id, request.start, joining).await;
+    match done.map_err(|e| machine::explained(engine, spec, e)) {
         Ok(found) => Ok(found),
         Err(error) => Err(match remove(engine, &created.id, true).await {
             Ok(_) => error,
@@ -133,12 +167,30 @@ pub(crate) async fn create(engine: &Engine, request: &CreateRequest, image: &str
     }
 }
 
-async fn finish(engine: &Engine, name: &WorkloadName, id: &str, start: bool) -> Result<Inspected> {
+async fn finish(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool, joining: Joining) -> Result<Inspected> {
+    if engine.libpod.is_some() {
+        if spec.ports.is_empty() || !joining.places.is_empty() {
+            libpod::settle(engine, id, &joining.places, start).await?;
+        }
+        drop(joining);
+        return shown(engine, &spec.name, id, start).await;
+    }
+    // Before version 1.44 the API makes a container on one network; and all are to be there before its command.
+    for place in joining.places.iter().skip(1) {
+        let body = json!({"Container": id, "EndpointConfig": place.settings()});
+        let path = format!("/networks/{}/connect", part(place.network.as_str()));
+        let about = |f| engine.error(f).with_context("network", place.network.as_str());
+        engine.post_body(&path, &body).await.map_err(about)?;
+    }
+    // From here on the daemon knows of their addresses.
+    drop(joining);
+    shown(engine, &spec.name, id, start).await
+}
+
+/// Starts a container that was just made, when asked to, and gives what it is then.
+async fn shown(engine: &Engine, name: &WorkloadName, id: &str, start: bool) -> Result<Inspected> {
     if start {
-        engine
-            .post(&format!("/containers/{}/start", part(id)), Query::new())
-            .await
-            .map_err(|f| start_error(engine, name, f))?;
+        super::start(engine, id).await.map_err(|f| start_error(engine, name, f))?;
     }
     match by_id(engine, id).await {
         Ok(Some(found)) => Ok(found),
@@ -151,6 +203,8 @@ async fn finish(engine: &Engine, name: &WorkloadName, id: &str, start: bool) -> 
 mod tests {
     use super::*;
 
+    const DOCKER: Daemon<'_> = (Kind::Docker, Version(1, 41), None);
+
     fn spec() -> WorkloadSpec {
         WorkloadSpec::new(WorkloadName::new("web").expect("a name"))
     }
@@ -158,6 +212,7 @@ mod tests {
     #[test]
     fn a_specification_becomes_a_container() {
         let mut spec = spec()
+            .with_port("8080:80".parse().expect("a port"))
             .with_command(["sleep", "a b"])
             .with_env("A", "b=c")
             .with_cwd("/srv")
@@ -165,7 +220,7 @@ mod tests {
             .with_label("app", "web")
             .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
         spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
-        let made = body(&spec, "debian:12", "me.0", true).expect("a body");
+        let made = body(DOCKER, &spec, "debian:12", "me.0", true, None).expect("a body");
         assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
         assert_eq!(made["Env"], json!(["A=b=c"]));
         assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
@@ -174,14 +229,25 @@ mod tests {
         assert_eq!((&host["MemorySwap"], &host["PidsLimit"]), (&json!(33_554_432), &json!(20)));
         assert_eq!(host["ExtraHosts"], json!(["db:fd00::1"]));
         assert_eq!(host["LogConfig"]["Type"], "local");
+        assert_eq!((&made["OpenStdin"], &made["StdinOnce"]), (&json!(false), &json!(false)));
+        assert_eq!((&made["ExposedPorts"], host["PortBindings"].is_object()), (&json!({"80/tcp": {}}), true));
         let labels = &made["Labels"];
         assert_eq!((&labels["app"], &labels["pod.owner"]), (&json!("web"), &json!("me.0")));
         assert!(labels[LEASE].is_string() && labels[OPERATION].is_string());
     }
 
     #[test]
+    fn the_end_of_a_stdin_can_be_told_and_a_terminals_is_typed() {
+        for (tty, once) in [(false, true), (true, false)] {
+            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, None);
+            let made = made.expect("a body");
+            assert_eq!((&made["OpenStdin"], &made["StdinOnce"]), (&json!(true), &json!(once)));
+        }
+    }
+
+    #[test]
     fn what_is_not_asked_for_is_the_images() {
-        let made = body(&spec(), "a", "me.0", false).expect("a body");
+        let made = body(DOCKER, &spec(), "a", "me.0", false, None).expect("a body");
         for left_out in ["Cmd", "WorkingDir", "User"] {
             assert_eq!(made[left_out], Value::Null, "{left_out}");
         }

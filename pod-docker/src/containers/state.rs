@@ -3,10 +3,14 @@
 //! Only what is needed is read, and nothing is taken for granted: Podman leaves fields out, and calls some
 //! states otherwise.
 
+use super::machine::{self, Bindings, Mounted, RawPolicy};
+use crate::networking::Settings;
 use crate::owner::{LEASE, OPERATION, SPEC};
-use pod_core::{ExitStatus, Image, Labels, Limits, Result, State, Workload, WorkloadName, WorkloadSpec};
+use pod_core::{ExitStatus, Image, Labels, Limits, Result, Signal, State, Workload, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A container (`GET /containers/ID/json`).
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +26,12 @@ pub(crate) struct Inspected {
     pub(crate) config: Config,
     #[serde(default)]
     host_config: HostConfig,
+    #[serde(rename = "NetworkSettings", default)]
+    pub(crate) networks: Settings,
+    #[serde(default)]
+    mounts: Option<Vec<Mounted>>,
+    #[serde(default)]
+    restart_count: u32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,8 +42,8 @@ pub(crate) struct RawState {
     pub(crate) paused: bool,
     #[serde(rename = "OOMKilled")]
     oom_killed: bool,
-    pid: u32,
-    exit_code: i64,
+    pub(crate) pid: u32,
+    pub(crate) exit_code: i64,
     error: String,
     started_at: String,
     finished_at: String,
@@ -49,7 +59,9 @@ pub(crate) struct Config {
     pub(crate) user: String,
     pub(crate) labels: Option<BTreeMap<String, String>>,
     pub(crate) tty: bool,
-    open_stdin: bool,
+    pub(crate) open_stdin: bool,
+    pub(crate) stdin_once: bool,
+    stop_signal: Value,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,6 +71,13 @@ struct HostConfig {
     nano_cpus: i64,
     memory: i64,
     pids_limit: Option<i64>,
+    network_mode: String,
+    pid_mode: String,
+    tmpfs: Option<BTreeMap<String, String>>,
+    mounts: Option<Vec<Mounted>>,
+    port_bindings: Option<Bindings>,
+    publish_all_ports: bool,
+    restart_policy: Option<RawPolicy>,
 }
 
 /// A point in time; `None` for Go's zero time, which stands for never.
@@ -88,9 +107,59 @@ impl Inspected {
         WorkloadName::new(self.name.trim_start_matches('/'))
     }
 
-    /// Whether its command runs.
+    /// The network that it was made on.
+    pub(crate) fn first_network(&self) -> &str {
+        match self.host_config.network_mode.as_str() {
+            "" | "default" => "bridge",
+            name => name,
+        }
+    }
+
+    /// Whether it has a network namespace of its own that networks can be added to.
+    pub(crate) fn is_on_bridges(&self) -> bool {
+        self.host_config.network_mode == "bridge"
+    }
+
+    /// Whether the daemon may start it again when it ends.
+    pub(crate) fn is_started_again(&self) -> bool {
+        self.host_config.restart_policy.as_ref().is_some_and(|p| !p.policy().is_no())
+    }
+
+    /// The signal by which its daemon stops it.
+    pub(crate) fn stop_signal(&self) -> Signal {
+        let told = match &self.config.stop_signal {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_u64().and_then(|n| u8::try_from(n).ok()?.try_into().ok()),
+        };
+        told.unwrap_or(Signal::TERM)
+    }
+
+    /// Whether it has ended so shortly ago, by its daemon's clock and ours.
+    pub(crate) fn ended_within(&self, time: Duration) -> bool {
+        let ended = timestamp(&self.state.finished_at);
+        ended.is_some_and(|at| jiff::Timestamp::now().duration_since(at).unsigned_abs() < time)
+    }
+
+    /// Whether ports of it are published when it runs.
+    pub(crate) fn publishes(&self) -> bool {
+        let host = &self.host_config;
+        host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|b| !b.is_empty())
+    }
+
+    /// Whether its command runs; also while the daemon waits to start it again, as the daemon has it.
     pub(crate) fn is_running(&self) -> bool {
         self.state.running || self.state.paused
+    }
+
+    /// Whether its processes are among those of others: the first process is not its command.
+    pub(crate) fn shares_processes(&self) -> bool {
+        !matches!(self.host_config.pid_mode.as_str(), "" | "private")
+    }
+
+    /// Whether memory is mounted in it, which its daemon does not see.
+    pub(crate) fn has_tmpfs(&self) -> bool {
+        self.host_config.tmpfs.as_ref().is_some_and(|t| !t.is_empty())
+            || self.mounts.iter().flatten().any(|m| m.of == "tmpfs")
     }
 
     /// Whether it was made and never started.
@@ -98,9 +167,9 @@ impl Inspected {
         !self.is_running() && timestamp(&self.state.started_at).is_none()
     }
 
-    fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         let raw = &self.state;
-        if self.is_running() {
+        if self.is_running() && raw.status != "restarting" {
             return State::Running { command: None };
         }
         match raw.status.as_str() {
@@ -121,7 +190,7 @@ impl Inspected {
     }
 
     /// What was asked for, where POD made it; else what the container says.
-    fn spec(&self, name: WorkloadName) -> WorkloadSpec {
+    pub(crate) fn spec(&self, name: WorkloadName) -> WorkloadSpec {
         let mut labels = self.labels();
         for own in [SPEC, OPERATION, LEASE] {
             labels.remove(own);
@@ -164,6 +233,11 @@ impl Inspected {
             limits = limits.with_pids(pids);
         }
         spec.limits = limits;
+        let host = &self.host_config;
+        let (there, asked) = (self.mounts.as_deref(), host.mounts.as_deref());
+        spec.mounts = machine::mounts(there.unwrap_or_default(), asked.unwrap_or_default());
+        spec.ports = host.port_bindings.as_ref().map(machine::published).unwrap_or_default();
+        spec.restart = host.restart_policy.as_ref().map(RawPolicy::policy).unwrap_or_default();
         spec
     }
 
@@ -178,6 +252,10 @@ impl Inspected {
         workload.started = timestamp(&self.state.started_at);
         workload.finished = timestamp(&self.state.finished_at).filter(|_| !self.is_running());
         workload.pid = (self.state.pid > 0).then_some(self.state.pid);
+        workload.restarts = self.restart_count;
+        if self.is_running() {
+            workload.ports = self.networks.ports().map(machine::published).unwrap_or_default();
+        }
         if self.state.paused {
             workload.notes.push("it is paused".into());
         }
@@ -191,7 +269,7 @@ impl Inspected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn container(state: Value) -> Inspected {
         serde_json::from_value(json!({
@@ -223,6 +301,7 @@ mod tests {
             ),
             (json!({"Status": "paused", "Running": true, "Paused": true}), State::Running { command: None }),
             (json!({"Status": "restarting"}), State::Starting),
+            (json!({"Status": "restarting", "Running": true, "ExitCode": 3}), State::Starting),
             (json!({"Status": "exited", "ExitCode": 3, "StartedAt": once}), State::Exited(ExitStatus::Exited(3))),
             (json!({"Status": "stopped", "ExitCode": 137, "StartedAt": once}), State::Exited(ExitStatus::Exited(137))),
             (json!({"Status": "exited", "ExitCode": -1}), State::Exited(ExitStatus::Unknown)),
@@ -242,6 +321,47 @@ mod tests {
         assert_eq!((spec.limits.cpus, spec.limits.memory, spec.limits.pids), (Some(0.5), Some(32 << 20), None));
         assert_eq!((spec.cwd.as_deref(), spec.labels.get("app").map(String::as_str)), (Some("/srv"), Some("web")));
         assert_eq!((workload.finished, workload.pid), (None, None));
+    }
+
+    #[test]
+    fn ports_are_where_they_are_now() {
+        let mut raw = json!({
+            "Id": "1", "Name": "/web", "State": {"Status": "running", "Running": true}, "RestartCount": 2,
+            "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+                "RestartPolicy": {"Name": "always"}},
+            "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32768"}]}},
+        });
+        let read = |raw: &Value| serde_json::from_value::<Inspected>(raw.clone()).expect("a container");
+        let found = read(&raw);
+        assert!(found.publishes() && found.is_started_again());
+        let workload = found.workload().expect("a workload");
+        let told = |ports: &[pod_core::PublishedPort]| ports.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told(&workload.spec.ports), ["127.0.0.1:0:80/tcp"]);
+        assert_eq!((told(&workload.ports), workload.restarts), (vec!["127.0.0.1:32768:80/tcp".to_owned()], 2));
+        raw["State"] = json!({"Status": "exited"});
+        assert_eq!(read(&raw).workload().expect("a workload").ports, []);
+    }
+
+    #[test]
+    fn the_signal_of_a_stop_is_read_as_each_writes_it() {
+        for (told, signal) in
+            [(json!("15"), 15), (json!("SIGINT"), 2), (json!(3), 3), (json!(""), 15), (Value::Null, 15)]
+        {
+            let mut found = container(json!({"Status": "running"}));
+            found.config.stop_signal = told;
+            assert_eq!(found.stop_signal().get(), signal);
+        }
+    }
+
+    #[test]
+    fn what_ended_lately_is_told_from_what_ended_before_or_by_another_clock() {
+        let now = jiff::Timestamp::now();
+        for (seconds, lately) in [(-1, true), (1, true), (-60, false), (3600, false)] {
+            let at = now + jiff::SignedDuration::from_secs(seconds);
+            let found = container(json!({"Status": "exited", "FinishedAt": at.to_string()}));
+            assert_eq!(found.ended_within(Duration::from_secs(5)), lately, "{seconds}");
+        }
+        assert!(!container(json!({"Status": "created"})).ended_within(Duration::from_secs(5)));
     }
 
     #[test]

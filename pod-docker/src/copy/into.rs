@@ -1,11 +1,12 @@
 //! Copying in.
 
-use super::check_path;
+use crate::containers::Inspected;
 use crate::engine::http::Body;
 use crate::engine::{Query, part};
 use crate::exec::{Running, Target, open_script};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream::poll_fn;
+use futures_util::{SinkExt, StreamExt};
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -15,32 +16,34 @@ use pod_core::copy::{
     show, split,
 };
 use pod_core::{Error, ErrorKind, ExitStatus, Result};
+use pod_shell::copy::{of_tools, refusal};
 use pod_shell::{Manifest, escaped};
+use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::oneshot;
-use tokio_util::io::ReaderStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::io::{CopyToBytes, SinkWriter};
+use tokio_util::sync::PollSender;
 
 const SCRIPT: &str = include_str!("in.sh");
 /// The most that is read of what the script says: the list of what it has, when that differs.
 const SAID: u64 = 64 << 20;
 /// How long the script may take to clean up behind a copy that broke off.
 const CLEANING: Duration = Duration::from_secs(10);
-/// What the tar stream's pipe holds.
-const PIPE: usize = 256 << 10;
+/// How many pieces of the tar stream are under way; each is at most as long as a chunk of a file.
+const FRAMES: usize = 4;
 
 /// Copies entries into a container.
 ///
 /// # Errors
 /// As [`Connection::copy_in`](pod_core::Connection::copy_in).
-pub(crate) async fn copy_in(target: &Target, request: CopyInRequest) -> Result<CopyReport> {
-    check_path(&request.dest)?;
+pub(crate) async fn copy_in(target: &Target, found: &Inspected, request: CopyInRequest) -> Result<CopyReport> {
     let (held, released) = oneshot::channel::<()>();
     let (tell, told) = oneshot::channel();
-    let target = target.clone();
+    let (target, user) = (target.clone(), found.config.user.clone());
     // Not part of the caller's future: one that is dropped must still be cleaned up behind.
     tokio::spawn(async move {
-        let done = Box::pin(take_in(&target, request, released)).await;
+        let done = Box::pin(take_in(&target, &user, request, released)).await;
         let _ = tell.send(done.map_err(|e| target.about(e)));
     });
     let done = told.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the runtime was shut down")));
@@ -72,34 +75,10 @@ fn verify_word(verify: Verify) -> &'static str {
 
 /// What the script's own words mean.
 fn reason(words: &str) -> Error {
-    let conflict = |what: &str| {
-        Error::new(ErrorKind::Conflict, what).with_hint("choose another destination, or remove what is there")
-    };
-    match words.split_once(' ').unwrap_or((words, "")) {
-        ("parent", _) => {
-            Error::new(ErrorKind::NotFound, "the directory to copy into does not exist").with_hint("make it first")
-        }
-        ("conflict", "f") => conflict("a directory can't be copied onto a file"),
-        ("conflict", _) => conflict("a file can't be copied onto a directory"),
-        ("clash", entry) => {
-            let (kind, name) = entry.split_once(' ').unwrap_or(("", entry));
-            let what = if kind == "d" {
-                "a directory of the copy meets a file or link in the workload"
-            } else {
-                "a file of the copy meets a directory in the workload"
-            };
-            conflict(what).with_context("entry", name.trim_start_matches("./").to_owned())
-        }
-        ("nohash", _) => Error::unsupported("the image has no `sha256sum` to check by")
-            .with_hint("leave the check at lengths: `--verify length`"),
-        ("nocheck", _) => Error::unsupported("the image lacks `find`, `stat` or `sort` to check by")
-            .with_hint("copy without a check: `--verify none`"),
-        ("user", _) => Error::invalid("the workload's user is not known in it, so the files can't be its"),
-        ("elsewhere", _) => in_the_way(),
-        ("differs", _) => {
-            Error::new(ErrorKind::Integrity, "what the workload has differs from what was sent; nothing of it was kept")
-        }
-        _ => Error::unexpected("the copy's script says something unknown").with_context("said", words),
+    match words {
+        "user" => Error::invalid("the workload's user is not known in it, so the files can't be its"),
+        "elsewhere" => in_the_way(),
+        other => refusal(other),
     }
 }
 
@@ -107,30 +86,6 @@ fn reason(words: &str) -> Error {
 fn in_the_way() -> Error {
     Error::unsupported("something is mounted at this path that the daemon can't write to, such as a tmpfs")
         .with_hint("copy to another path, or pipe a tar stream to a program: `pod exec -i`")
-}
-
-/// The texts of strerror(3) in the C locale that a tool complains of.
-fn complaint(said: &str) -> ErrorKind {
-    let lower = said.to_ascii_lowercase();
-    for (words, kind) in [
-        ("no space left on device", ErrorKind::Exhausted),
-        ("disk quota exceeded", ErrorKind::Exhausted),
-        ("read-only file system", ErrorKind::PermissionDenied),
-        ("permission denied", ErrorKind::PermissionDenied),
-        ("operation not permitted", ErrorKind::PermissionDenied),
-        ("file name too long", ErrorKind::InvalidInput),
-        ("resource busy", ErrorKind::Busy),
-        ("text file busy", ErrorKind::Busy),
-        ("too many levels of symbolic links", ErrorKind::InvalidInput),
-        ("is a directory", ErrorKind::Conflict),
-        ("not a directory", ErrorKind::NotFound),
-        ("no such file or directory", ErrorKind::NotFound),
-    ] {
-        if lower.contains(words) {
-            return kind;
-        }
-    }
-    ErrorKind::CommandFailed
 }
 
 /// The script under way.
@@ -149,9 +104,13 @@ struct Place {
 }
 
 impl Mover {
-    async fn begin(target: &Target, dest: &[u8], is_dir: bool, verify: Verify) -> Result<(Self, Result<Place>)> {
-        let found = crate::containers::by_id(&target.engine, &target.id).await.map_err(|f| target.engine.error(f))?;
-        let found = found.ok_or_else(|| Error::not_found("workload", target.name.as_str()))?;
+    async fn begin(
+        target: &Target,
+        user: &str,
+        dest: &[u8],
+        is_dir: bool,
+        verify: Verify,
+    ) -> Result<(Self, Result<Place>)> {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let argv = [
             crate::exec::SHELL,
@@ -163,7 +122,7 @@ impl Mover {
             &token,
             if is_dir { "d" } else { "f" },
             verify_word(verify),
-            &found.config.user,
+            user,
         ]
         .map(str::to_owned);
         let mut running = open_script(target, &argv, true).await?;
@@ -258,25 +217,17 @@ impl Mover {
                 ErrorKind::Unavailable,
                 "whether the copy was completed is not known: the workload ended meanwhile",
             ),
-            None => {
-                let error = Error::new(complaint(&said), "can't copy to this path in the workload");
-                let error = if said.is_empty() {
-                    error.with_context("status", status.to_string())
-                } else {
-                    error.with_context("said", said.lines().take(3).collect::<Vec<_>>().join("; "))
-                };
-                match error.kind() {
-                    ErrorKind::Exhausted => {
-                        error.with_hint("free some space in the workload and run the command again")
-                    }
-                    _ => error,
-                }
-            }
+            None => return Err(of_tools("copy to this path", &self.dest, status, &said)),
         }))
     }
 }
 
-async fn take_in(target: &Target, request: CopyInRequest, released: oneshot::Receiver<()>) -> Result<CopyReport> {
+async fn take_in(
+    target: &Target,
+    user: &str,
+    request: CopyInRequest,
+    released: oneshot::Receiver<()>,
+) -> Result<CopyReport> {
     let mut source = request.source.open()?;
     let dest = trimmed(&request.dest);
     let first = source.next().await?;
@@ -285,7 +236,7 @@ async fn take_in(target: &Target, request: CopyInRequest, released: oneshot::Rec
         Some(Item::Entry(entry)) => !entry.path.is_empty() || entry.kind == EntryKind::Dir,
         Some(_) => return Err(Error::new(ErrorKind::Integrity, "contents came before any entry")),
     };
-    let (mut mover, place) = Mover::begin(target, dest, is_dir, request.verify).await?;
+    let (mut mover, place) = Mover::begin(target, user, dest, is_dir, request.verify).await?;
     let place = match place {
         Ok(place) => place,
         Err(e) => {
@@ -349,8 +300,12 @@ async fn take_in(target: &Target, request: CopyInRequest, released: oneshot::Rec
 /// Has the daemon unpack entries into a directory. When the entries break off, the stream is ended as if it
 /// were whole, though without tar's end mark: so the daemon answers, and writes nothing more after it has.
 async fn upload(target: &Target, dir: &[u8], entries: EntryStream) -> Result<()> {
-    let (mut pipe, tar) = tokio::io::duplex(PIPE);
-    let frames = ReaderStream::with_capacity(tar, 128 << 10).map(|data| data.map(Frame::data));
+    let (tar, mut frames) = mpsc::channel(FRAMES);
+    // What is written becomes a piece of the body as it is.
+    let mut pipe = SinkWriter::new(CopyToBytes::new(
+        PollSender::new(tar).sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)),
+    ));
+    let frames = poll_fn(move |cx| frames.poll_recv(cx)).map(|data| Ok(Frame::data(data)));
     let body: Body = BodyExt::boxed_unsync(StreamBody::new(frames));
     let write = async move {
         let options = TarOptions::new().with_sparse(false);
@@ -565,9 +520,5 @@ mod tests {
         ] {
             assert_eq!(reason(words).kind(), kind, "{words}");
         }
-        assert_eq!(
-            complaint("mkdir: can't create directory '/sys/x': Read-only file system"),
-            ErrorKind::PermissionDenied
-        );
     }
 }

@@ -1,11 +1,12 @@
 //! Copying out, and what is at a path.
 
-use super::check_path;
 use crate::engine::failure::Failure;
 use crate::engine::{Query, part};
 use crate::exec::Target;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::TryStreamExt;
-use http::Method;
+use http::{HeaderMap, Method};
 use pod_core::copy::{
     CopyOutRequest, Entry, EntryKind, EntryStream, FileStat, FileType, Item, StatRequest, StreamCheck, show, split, tar,
 };
@@ -80,12 +81,67 @@ async fn look(target: &Target, path: &[u8], follow: bool) -> Result<Option<(Entr
     Err(target.about(Error::invalid("too many levels of symbolic links").with_context("path", show(path))))
 }
 
+/// What the head of an archive tells of its path (API, "Get information about files in a container"): no
+/// owner, and where a link leads at last, not what stands in it.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    size: u64,
+    /// As Go's `fs.FileMode` has it.
+    mode: u32,
+    #[serde(default)]
+    link_target: String,
+}
+
+impl Head {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = BASE64.decode(headers.get("x-docker-container-path-stat")?).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The kind (Go's documentation, package io/fs, `FileMode`).
+    fn kind(&self) -> FileType {
+        const DIR: u32 = 1 << 31;
+        const SYMLINK: u32 = 1 << 27;
+        /// Devices of both kinds, pipes, sockets, what Go does not know.
+        const OTHER: u32 = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
+        match self.mode {
+            m if m & DIR != 0 => FileType::Dir,
+            m if m & SYMLINK != 0 => FileType::Symlink,
+            m if m & OTHER != 0 => FileType::Other,
+            _ => FileType::File,
+        }
+    }
+}
+
+/// The kind of what is at a path, without an archive of it, which the daemon starts a program to make; `None`
+/// where that does not tell.
+async fn kind(target: &Target, path: &[u8], follow: bool) -> Option<FileStat> {
+    let follow = follow || pod_core::copy::target::into_itself(path);
+    let mut at = trimmed(path).to_vec();
+    for _ in 0..LINKS {
+        let query = Query::new().with("path", &at);
+        let answer = target.engine.head(&format!("/containers/{}/archive", part(&target.id)), query).await.ok()?;
+        let head = Head::of(&answer)?;
+        match head.kind() {
+            FileType::Symlink if follow && !head.link_target.is_empty() => at = head.link_target.into_bytes(),
+            kind => return Some(FileStat::new(kind, head.size)),
+        }
+    }
+    None
+}
+
 /// What is at a path; `None` when nothing is.
 ///
 /// # Errors
 /// As [`Connection::stat`](pod_core::Connection::stat).
 pub(crate) async fn stat(target: &Target, request: &StatRequest) -> Result<Option<FileStat>> {
-    check_path(&request.path)?;
+    // A head that is refused has no words to say why: whether nothing is there, or no container.
+    if request.kind_only
+        && let Some(found) = kind(target, &request.path, request.follow).await
+    {
+        return Ok(Some(found));
+    }
     let Some((entry, _)) = look(target, &request.path, request.follow).await? else { return Ok(None) };
     let (kind, size, link) = match entry.kind {
         EntryKind::File { size } => (FileType::File, size, None),
@@ -106,7 +162,6 @@ pub(crate) async fn stat(target: &Target, request: &StatRequest) -> Result<Optio
 /// # Errors
 /// As [`Connection::copy_out`](pod_core::Connection::copy_out).
 pub(crate) async fn copy_out(target: &Target, request: CopyOutRequest) -> Result<EntryStream> {
-    check_path(&request.path)?;
     let Some((first, entries)) = look(target, &request.path, request.follow).await? else {
         return Err(target.about(
             Error::new(ErrorKind::NotFound, "there is nothing at that path").with_context("path", show(&request.path)),
@@ -145,25 +200,19 @@ async fn relay(first: Entry, mut entries: EntryStream, sink: &pod_core::copy::En
         }
     };
     let mut check = StreamCheck::new(None, None);
-    let mut next = Some(Item::Entry(first));
-    while let Some(item) = next {
-        let item = match item {
-            Item::Entry(mut entry) => {
-                entry.path = below(&entry.path)?;
-                if let EntryKind::Hardlink { target } = &mut entry.kind {
-                    *target = below(target)?;
-                }
-                check.entry(&entry)?;
-                Item::Entry(entry)
+    let mut pass = |item: &mut Item| {
+        if let Item::Entry(entry) = item {
+            entry.path = below(&entry.path)?;
+            if let EntryKind::Hardlink { target } = &mut entry.kind {
+                *target = below(target)?;
             }
-            other => other,
-        };
-        if !sink.send(Ok(item)).await {
-            return Ok(false);
+            check.entry(entry)?;
         }
-        next = entries.next().await?;
-    }
-    Ok(true)
+        Ok(())
+    };
+    let mut first = Item::Entry(first);
+    pass(&mut first)?;
+    Ok(sink.send(Ok(first)).await && sink.pass_on(&mut entries, pass).await?)
 }
 
 #[cfg(test)]

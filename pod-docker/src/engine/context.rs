@@ -24,11 +24,33 @@ pub(crate) struct ClientConfig {
     pub(crate) creds_store: Option<String>,
 }
 
+impl ClientConfig {
+    /// Reads a file; a missing one says nothing.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for a file that is not understood.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(not_read(path, e)),
+        };
+        // The file may hold a login: what is wrong with it is told by place, never by its text.
+        serde_json::from_slice(&text).map_err(|e| {
+            Error::new(ErrorKind::ConfigInvalid, "a file of Docker's client is not understood")
+                .with_context("file", path.display().to_string())
+                .with_context("line", e.line().to_string())
+        })
+    }
+}
+
 /// A login that stands in the file itself.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Auth {
     pub(crate) auth: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
     pub(crate) identitytoken: Option<String>,
     pub(crate) registrytoken: Option<String>,
 }
@@ -76,18 +98,12 @@ impl Folder {
     /// # Errors
     /// `ConfigInvalid` for a file that is not understood.
     pub(crate) fn config(&self) -> Result<ClientConfig> {
-        let path = self.0.join("config.json");
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(ClientConfig::default()),
-            Err(e) => return Err(not_read(&path, e)),
-        };
-        // The file may hold a login: what is wrong with it is told by place, never by its text.
-        serde_json::from_slice(&text).map_err(|e| {
-            Error::new(ErrorKind::ConfigInvalid, "Docker's own configuration is not understood")
-                .with_context("file", path.display().to_string())
-                .with_context("line", e.line().to_string())
-        })
+        ClientConfig::read(&self.file())
+    }
+
+    /// Where `config.json` is.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("config.json")
     }
 
     /// The names of the contexts there are.

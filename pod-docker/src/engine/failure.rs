@@ -29,6 +29,11 @@ impl Failure {
         matches!(self, Self::Refused(StatusCode::NOT_FOUND, _))
     }
 
+    /// Whether the daemon says that a container is gone, in whatever way.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_not_found() || self.words().is_some_and(|w| w.to_ascii_lowercase().contains("no such container"))
+    }
+
     /// Whether the daemon says that the thing is in another state.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(StatusCode::CONFLICT, _))

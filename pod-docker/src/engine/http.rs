@@ -7,6 +7,7 @@
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::tls;
+use crate::config::Flavor;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -42,6 +43,8 @@ pub(crate) fn full(data: impl Into<Bytes>) -> Body {
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(crate) endpoint: Endpoint,
+    /// The program that is meant to listen there.
+    pub(crate) flavor: Flavor,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
@@ -58,12 +61,12 @@ impl Http {
     ///
     /// # Errors
     /// `ConfigInvalid` for files that can't be used.
-    pub(crate) fn new(endpoint: Endpoint) -> Result<Self> {
+    pub(crate) fn new(endpoint: Endpoint, flavor: Flavor) -> Result<Self> {
         let tls = match &endpoint {
             Endpoint::Tcp { tls: Some(certificates), .. } => Some(tls::client(certificates)?),
             _ => None,
         };
-        Ok(Self { endpoint, tls })
+        Ok(Self { endpoint, flavor, tls })
     }
 
     /// What the requests name as their host.

@@ -10,7 +10,8 @@ pub(crate) mod tls;
 use self::failure::Failure;
 use self::http::{Answer, Body, Http, SHORT, collect, empty, full};
 use crate::errors;
-use ::http::{Method, Request, StatusCode, header};
+use crate::libpod::Libpod;
+use ::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body_util::BodyDataStream;
@@ -63,12 +64,48 @@ pub(crate) enum Kind {
     Podman,
 }
 
+impl Kind {
+    /// The log driver that keeps bytes as they were.
+    ///
+    /// Docker's own choice, json-file, writes text: bytes that are no UTF-8 are lost, and it grows for ever
+    /// (Docker's documentation, "Local file logging driver"). Podman may choose the journal.
+    pub(crate) fn log_driver(self) -> &'static str {
+        match self {
+            Self::Docker => "local",
+            Self::Podman => "k8s-file",
+        }
+    }
+
+    /// The command by which it tells about itself.
+    pub(crate) fn info(self) -> &'static str {
+        match self {
+            Self::Docker => "docker info",
+            Self::Podman => "podman info",
+        }
+    }
+
+    /// What it is called for short.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn product(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker Engine",
+            Self::Podman => "Podman",
+        }
+    }
+}
+
 /// What a daemon says of itself (`GET /version`).
 #[derive(Debug, Clone, Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct About {
     pub(crate) version: String,
-    pub(crate) os: String,
     components: Vec<Component>,
 }
 
@@ -79,7 +116,20 @@ struct Component {
 }
 
 impl About {
-    pub(crate) fn kind(&self) -> Kind {
+    /// The same by the headers of any answer, `Server: Docker/27.1.1 (linux)` or `Libpod/4.3.1 (linux)`;
+    /// `None` where something between leaves that out. For `GET /version` Docker starts programs to ask them.
+    fn of_headers(headers: &HeaderMap) -> Option<(Kind, Self)> {
+        let server = headers.get(header::SERVER)?.to_str().ok()?;
+        let (program, version) = server.split(' ').next()?.split_once('/')?;
+        let kind = match program {
+            "Docker" => Kind::Docker,
+            "Libpod" => Kind::Podman,
+            _ => return None,
+        };
+        Some((kind, Self { version: version.to_owned(), components: Vec::new() }))
+    }
+
+    fn kind(&self) -> Kind {
         let podman = self.components.iter().any(|c| c.name.to_ascii_lowercase().contains("podman"));
         if podman { Kind::Podman } else { Kind::Docker }
     }
@@ -107,6 +157,7 @@ pub(crate) struct Info {
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Plugins {
     pub(crate) log: Option<Vec<String>>,
+    pub(crate) network: Option<Vec<String>>,
 }
 
 /// A daemon that was reached. Cheap to clone.
@@ -116,6 +167,8 @@ pub(crate) struct Engine {
     pub(crate) version: Version,
     pub(crate) kind: Kind,
     pub(crate) about: About,
+    /// What Podman's own API says, where POD uses its networks.
+    pub(crate) libpod: Option<Libpod>,
 }
 
 /// A query being put together.
@@ -157,7 +210,7 @@ impl Engine {
     /// `Unavailable`, `PermissionDenied` or `Unauthenticated` when it can't be reached; `Unsupported` when
     /// it is too old.
     pub(crate) async fn connect(http: Http) -> Result<Self> {
-        let at = |f: Failure| errors::of(f).with_context("daemon", http.endpoint.to_string());
+        let at = |f: Failure| errors::of(f, http.flavor).with_context("daemon", http.endpoint.to_string());
         // The short path has no version: that is what is asked for.
         let ping = request(Method::GET, "/_ping".into(), empty()).map_err(&at)?;
         let answer = http.answer(ping, SHORT).await.map_err(&at)?;
@@ -175,9 +228,23 @@ impl Engine {
                 .with_context("daemon", http.endpoint.to_string())
                 .with_hint(format!("{OLDEST} or later is needed: Docker 19.03, Podman 3")));
         };
-        let mut engine = Self { http: Arc::new(http), version, kind: Kind::Docker, about: About::default() };
-        engine.about = engine.get("/version", Query::new()).await.map_err(|f| engine.error(f))?;
-        engine.kind = engine.about.kind();
+        if answer.headers.get("ostype").is_some_and(|os| os == "windows") {
+            return Err(Error::unsupported("the daemon runs Windows containers")
+                .with_context("daemon", http.endpoint.to_string())
+                .with_hint("switch it to Linux containers"));
+        }
+        let mut engine =
+            Self { http: Arc::new(http), version, kind: Kind::Docker, about: About::default(), libpod: None };
+        (engine.kind, engine.about) = match About::of_headers(&answer.headers) {
+            Some(told) => told,
+            None => {
+                let about: About = engine.get("/version", Query::new()).await.map_err(|f| engine.error(f))?;
+                (about.kind(), about)
+            }
+        };
+        if engine.kind == Kind::Podman {
+            engine.libpod = Libpod::of(&engine).await.map_err(|f| engine.error(f))?;
+        }
         Ok(engine)
     }
 
@@ -199,12 +266,16 @@ impl Engine {
     /// The error of POD for a failure, which names the daemon when it was not reached.
     pub(crate) fn error(&self, failure: Failure) -> Error {
         let refused = matches!(failure, Failure::Refused(..));
-        let error = errors::of(failure);
+        let error = errors::of(failure, self.http.flavor);
         if refused { error } else { error.with_context("daemon", self.place()) }
     }
 
+    /// Podman's own API has versions of its own; every Podman since 4 serves its first.
     fn path(&self, path: &str, query: Query) -> String {
-        format!("/v{}{path}{}", self.version, query.0)
+        match path.starts_with("/libpod/") {
+            true => format!("/v4.0.0{path}{}", query.0),
+            false => format!("/v{}{path}{}", self.version, query.0),
+        }
     }
 
     async fn whole(
@@ -225,6 +296,11 @@ impl Engine {
         read(&self.whole(Method::GET, path, query, empty(), SHORT).await?)
     }
 
+    /// What the headers say of what is at a path.
+    pub(crate) async fn head(&self, path: &str, query: Query) -> Result<HeaderMap, Failure> {
+        self.whole(Method::HEAD, path, query, empty(), SHORT).await.map(|a| a.headers)
+    }
+
     /// Whether the daemon answers.
     pub(crate) async fn ping(&self) -> Result<(), Failure> {
         self.whole(Method::GET, "/_ping", Query::new(), empty(), SHORT).await.map(drop)
@@ -243,6 +319,11 @@ impl Engine {
         body: &serde_json::Value,
     ) -> Result<T, Failure> {
         read(&self.whole(Method::POST, path, query, full(body.to_string()), SHORT).await?)
+    }
+
+    /// Posts JSON to which nothing is answered.
+    pub(crate) async fn post_body(&self, path: &str, body: &serde_json::Value) -> Result<(), Failure> {
+        self.whole(Method::POST, path, Query::new(), full(body.to_string()), SHORT).await.map(drop)
     }
 
     /// Removes something.
@@ -280,13 +361,24 @@ impl Engine {
         path: &str,
         query: Query,
         headers: &[(&'static str, String)],
-    ) -> Result<(::http::HeaderMap, Bytestream), Failure> {
+    ) -> Result<(HeaderMap, Bytestream), Failure> {
+        let stream = self.stream_slow(method, path, query, headers);
+        tokio::time::timeout(SHORT, stream).await.unwrap_or(Err(Failure::Slow(SHORT)))
+    }
+
+    /// As [`Engine::stream`], however long the daemon takes to answer.
+    pub(crate) async fn stream_slow(
+        &self,
+        method: Method,
+        path: &str,
+        query: Query,
+        headers: &[(&'static str, String)],
+    ) -> Result<(HeaderMap, Bytestream), Failure> {
         let mut request = request(method, self.path(path, query), empty())?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, value_of(value)?);
         }
-        let response =
-            tokio::time::timeout(SHORT, self.http.send(request)).await.unwrap_or(Err(Failure::Slow(SHORT)))?;
+        let response = self.http.send(request).await?;
         if !response.status().is_success() {
             let answer = collect(response).await?;
             return Err(Failure::Refused(answer.status, failure::message(&answer.body)));
@@ -295,14 +387,15 @@ impl Engine {
         Ok((head.headers, BodyDataStream::new(body)))
     }
 
-    /// Posts JSON and takes the connection over: what follows is the program's own streams.
+    /// Posts JSON or nothing, and takes the connection over: what follows is the program's own streams.
     pub(crate) async fn hijack(
         &self,
         path: &str,
         query: Query,
-        body: &serde_json::Value,
+        body: Option<&serde_json::Value>,
     ) -> Result<BoxDuplex, Failure> {
-        let mut request = request(Method::POST, self.path(path, query), full(body.to_string()))?;
+        let body = body.map_or_else(empty, |body| full(body.to_string()));
+        let mut request = request(Method::POST, self.path(path, query), body)?;
         request.headers_mut().insert(header::CONNECTION, ::http::HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(header::UPGRADE, ::http::HeaderValue::from_static("tcp"));
         let response =
@@ -393,9 +486,15 @@ mod tests {
 
     #[test]
     fn a_daemon_says_what_it_is() {
+        let head = |server: &str| {
+            let value = ::http::HeaderValue::from_str(server).expect(server);
+            About::of_headers(&HeaderMap::from_iter([(header::SERVER, value)])).map(|(kind, a)| (kind, a.version))
+        };
+        assert_eq!(head("Docker/20.10.24+dfsg1 (linux)"), Some((Kind::Docker, "20.10.24+dfsg1".to_owned())));
+        assert_eq!(head("Libpod/4.3.1 (linux)"), Some((Kind::Podman, "4.3.1".to_owned())));
+        assert_eq!((head("nginx/1.22"), head("Docker")), (None, None));
         let about = |text: &str| serde_json::from_str::<About>(text).expect(text);
-        let docker =
-            about(r#"{"Version":"20.10.24","Os":"linux","Components":[{"Name":"Engine","Version":"20.10.24"}]}"#);
+        let docker = about(r#"{"Version":"20.10.24","Components":[{"Name":"Engine","Version":"20.10.24"}]}"#);
         assert_eq!((docker.kind(), docker.version.as_str()), (Kind::Docker, "20.10.24"));
         assert_eq!(about(r#"{"Version":"4.3.1","Components":[{"Name":"Podman Engine"}]}"#).kind(), Kind::Podman);
     }

@@ -27,30 +27,8 @@ pub(crate) struct ExecDriver {
 
 /// Signals one process of a token, or kills all of it. As root: what a program started may run as anyone.
 async fn signal(target: &Target, token: &str, to: Option<(Signal, u32)>) -> Result<()> {
-    let said = match run_script(target, &pod_shell::signal(wrap::SHELL, token, to)).await {
-        Ok(said) => said,
-        // A container that does not run, or is gone, runs nothing.
-        Err(e) if matches!(e.kind(), ErrorKind::WrongState | ErrorKind::NotFound) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    match said.status {
-        ExitStatus::Exited(0) => Ok(()),
-        ExitStatus::Exited(pod_shell::NO_PROC) => Err(target.about(
-            Error::unsupported("the container has no /proc to find processes by: the program was left")
-                .with_hint("use a container with /proc"),
-        )),
-        ExitStatus::Exited(pod_shell::NOT_ALLOWED) => Err(target.about(
-            Error::new(ErrorKind::PermissionDenied, "some processes of the program can't be signalled: they were left")
-                .with_context("pids", said.stdout_text().trim().to_owned()),
-        )),
-        // The container ended under the script.
-        ExitStatus::Exited(137) | ExitStatus::Unknown => Ok(()),
-        other => Err(target.about(
-            Error::new(ErrorKind::CommandFailed, "signalling the program failed")
-                .with_context("status", other.to_string())
-                .with_context("said", said.stdout_text().trim().to_owned()),
-        )),
-    }
+    let ran = run_script(target, &pod_shell::signal(wrap::SHELL, token, to)).await;
+    pod_shell::signalled(ran).map_err(|e| target.about(e))
 }
 
 #[async_trait]

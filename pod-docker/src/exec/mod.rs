@@ -7,13 +7,13 @@
 //! that, and how it ended.
 
 mod driver;
-mod pump;
+pub(crate) mod pump;
 mod script;
 mod start;
 mod wrap;
 
-pub(crate) use script::{Running, never_began, open as open_script, run as run_script};
-pub(crate) use start::start;
+pub(crate) use script::{Running, never_began, open as open_script, open_as, run as run_script};
+pub(crate) use start::{not_running, refused, start};
 pub(crate) use wrap::SHELL;
 
 use crate::engine::Engine;

@@ -12,17 +12,23 @@ use bytes::Bytes;
 use pod_core::{BoxDuplex, ExitStatus, Streams};
 use pod_shell::{Mark, Scanner};
 use serde::Deserialize;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What a pipe holds: as on Linux (pipe(7)).
 const PIPE: usize = 64 << 10;
 /// How much is read at once.
 const READ: usize = 64 << 10;
-/// The most that is kept of what comes before the program begins.
-const BEFORE: usize = 1 << 20;
+/// The most that is kept of what comes before the mark of a program's beginning. Of its two outputs the one
+/// with the mark may come last, on a busy machine by some MiB.
+const BEFORE: usize = 64 << 20;
 /// How long the daemon may take to know how a program ended whose output has ended.
 const SETTLES: Duration = Duration::from_secs(10);
 
@@ -57,8 +63,8 @@ pub(crate) struct Pumped {
 pub(crate) struct How {
     pub(crate) stdin: bool,
     pub(crate) tty: bool,
-    /// The marks of its wrapper, where it has one.
-    pub(crate) marks: Option<Scanner>,
+    /// The token of its wrapper, where it has one.
+    pub(crate) token: Option<String>,
 }
 
 /// Carries the streams of an exec, on tasks of their own.
@@ -68,29 +74,94 @@ pub(crate) fn start(target: &Target, exec: String, stream: BoxDuplex, how: How) 
     let (err, stderr) = if how.tty { (None, None) } else { Some(tokio::io::duplex(PIPE)).unzip() };
     let (report, progress) = watch::channel(Progress::default());
     let (discard, discards) = watch::channel(false);
-    let held = how.marks.is_some().then(Vec::new);
-    let pump = Pump { out: Some(out), err, tty: how.tty, marks: how.marks, held, report, discards };
-    tokio::spawn(pump.run(target.clone(), exec, reader));
+    let marks = how.token.as_deref().map(Marks::new);
+    let held = marks.is_some().then(Vec::new);
+    let pump = Pump { out: Some(out), err, tty: how.tty, marks, held, report, discards };
+    let cut = Cut::default();
+    tokio::spawn(pump.run(target.clone(), exec, reader, cut.clone()));
     let stdin = if how.stdin {
         let (input, own) = tokio::io::duplex(PIPE);
-        tokio::spawn(feed(own, writer, how.tty, progress.clone()));
+        let end = if how.tty { StdinEnd::Typed } else { StdinEnd::Closed };
+        tokio::spawn(feed(own, writer, end, progress.clone()));
         Some(Box::pin(input) as pod_core::BoxWrite)
     } else {
         // The writing half is part of the connection, which the reading half keeps.
         None
     };
-    let streams =
-        Streams { stdin, stdout: Some(Box::pin(stdout)), stderr: stderr.map(|e| Box::pin(e) as pod_core::BoxRead) };
-    Pumped { streams, progress, discard }
+    let stdout = Whole { pipe: stdout, cut: cut.clone() };
+    let stderr = stderr.map(|pipe| Box::pin(Whole { pipe, cut }) as pod_core::BoxRead);
+    Pumped { streams: Streams { stdin, stdout: Some(Box::pin(stdout)), stderr }, progress, discard }
 }
 
-/// Carries stdin, and tells its end: by closing the half of the connection, or on a terminal as one types
-/// it (termios(3), VEOF). A program that has ended reads nothing more: whoever still writes learns it by the
-/// closed pipe, and the daemon, which would wait for the rest, by the closed half.
+/// The streams of a container's own command under way. Dropped, they are let go of, unless they were left
+/// to themselves: then they go on to their end.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) progress: watch::Receiver<Progress>,
+    task: AbortHandle,
+    left: bool,
+}
+
+impl Carried {
+    /// Leaves them to themselves.
+    pub(crate) fn leave(&mut self) {
+        self.left = true;
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if !self.left {
+            self.task.abort();
+        }
+    }
+}
+
+/// Carries the streams of a container's own command, on tasks of their own. A stdin is a terminal's, and
+/// its end is the caller's to type.
+pub(crate) fn attach(stream: BoxDuplex, stdin: bool, tty: bool) -> (Streams, Carried) {
+    let (reader, writer) = tokio::io::split(stream);
+    let (out, stdout) = tokio::io::duplex(PIPE);
+    let (err, stderr) = if tty { (None, None) } else { Some(tokio::io::duplex(PIPE)).unzip() };
+    let (report, progress) = watch::channel(Progress::default());
+    let (discard, discards) = watch::channel(false);
+    let mut pump = Pump { out: Some(out), err, tty, marks: None, held: None, report, discards };
+    let task = tokio::spawn(async move {
+        // Nobody has anything dropped before it was read.
+        let _discard = discard;
+        let lost = pump.carry(reader).await;
+        (pump.out, pump.err) = (None, None);
+        // How the command ended is the container's to tell.
+        let end = lost.map_or(End::Exited(ExitStatus::Unknown), End::Lost);
+        pump.report.send_modify(|p| p.end = Some(end));
+    });
+    let stdin = stdin.then(|| {
+        let (input, own) = tokio::io::duplex(PIPE);
+        tokio::spawn(feed(own, writer, StdinEnd::Silent, progress.clone()));
+        Box::pin(input) as pod_core::BoxWrite
+    });
+    let streams =
+        Streams { stdin, stdout: Some(Box::pin(stdout)), stderr: stderr.map(|e| Box::pin(e) as pod_core::BoxRead) };
+    (streams, Carried { progress, task: task.abort_handle(), left: false })
+}
+
+/// How the end of a stdin is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StdinEnd {
+    /// By closing the half of the connection.
+    Closed,
+    /// As one types it (termios(3), VEOF).
+    Typed,
+    /// Not at all: a daemon ends the output of a terminal whose stdin ends.
+    Silent,
+}
+
+/// Carries stdin, and tells its end. A program that has ended reads nothing more: whoever still writes
+/// learns it by the closed pipe, and the daemon, which would wait for the rest, by the closed half.
 async fn feed(
     mut from: DuplexStream,
     mut to: WriteHalf<BoxDuplex>,
-    tty: bool,
+    end: StdinEnd,
     mut progress: watch::Receiver<Progress>,
 ) {
     let carried = async {
@@ -108,14 +179,55 @@ async fn feed(
         _ = end_of(&mut progress) => false,
     };
     // A connection that is gone needs no end.
-    let _ = if tty && whole { to.write_all(&[4]).await } else { to.shutdown().await };
+    let _ = match end {
+        StdinEnd::Typed if whole => to.write_all(&[4]).await,
+        StdinEnd::Silent if whole => Ok(()),
+        _ => to.shutdown().await,
+    };
+}
+
+/// Why what came of a program is not all that it printed.
+type Cut = Arc<OnceLock<String>>;
+
+/// An output for its reader, which never takes a part of it for the whole.
+#[derive(Debug)]
+struct Whole {
+    pipe: DuplexStream,
+    cut: Cut,
+}
+
+impl AsyncRead for Whole {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.remaining();
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, buf))?;
+        match self.cut.get() {
+            Some(why) if before > 0 && buf.remaining() == before => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why.clone())))
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// The marks of a program's wrapper: on stderr or the terminal, and on stdout at the program's end.
+struct Marks {
+    told: Scanner,
+    on_stdout: Scanner,
+    /// Which of the two marks of the end came: that on stderr, that on stdout.
+    ended: (bool, bool),
+}
+
+impl Marks {
+    fn new(token: &str) -> Self {
+        Self { told: Scanner::new(token), on_stdout: Scanner::new(token), ended: (false, false) }
+    }
 }
 
 struct Pump {
     out: Option<DuplexStream>,
     err: Option<DuplexStream>,
     tty: bool,
-    marks: Option<Scanner>,
+    marks: Option<Marks>,
     /// What came before the first mark: the program's, whose mark takes another way, or the daemon's words.
     held: Option<Vec<(bool, Bytes)>>,
     report: watch::Sender<Progress>,
@@ -123,7 +235,8 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, target: Target, exec: String, mut reader: ReadHalf<BoxDuplex>) {
+    /// Carries all that comes; why it broke off, if it did.
+    async fn carry(&mut self, mut reader: ReadHalf<BoxDuplex>) -> Option<String> {
         let mut frames = Frames::new(self.tty);
         let mut buffer = vec![0; READ];
         let mut lost = None;
@@ -139,7 +252,14 @@ impl Pump {
             loop {
                 match frames.next() {
                     Ok(None) => break,
-                    Ok(Some(piece)) => self.piece(piece.output, piece.data).await,
+                    Ok(Some(piece)) => {
+                        self.piece(piece.output, piece.data).await;
+                        let held = self.held.iter().flatten().map(|(_, data)| data.len()).sum::<usize>();
+                        if held > BEFORE {
+                            lost = Some(format!("{held} bytes came, and no mark of the program's beginning"));
+                            break 'stream;
+                        }
+                    }
                     Err(odd) => {
                         lost = Some(format!("what the daemon sends is no stream of frames: {odd}"));
                         break 'stream;
@@ -147,11 +267,31 @@ impl Pump {
                 }
             }
         }
-        if let Some(rest) = self.marks.as_mut().map(Scanner::rest) {
+        if let Some((rest, of_stdout)) = self.marks.as_mut().map(|m| (m.told.rest(), m.on_stdout.rest())) {
             self.give(!self.tty, rest).await;
+            self.give(false, of_stdout).await;
+        }
+        lost
+    }
+
+    /// Why what came of a program that said that it ended is not all it printed.
+    fn cut(&self, lost: Option<&String>) -> Option<String> {
+        match self.marks.as_ref()?.ended {
+            (true, _) if lost.is_some() => lost.cloned(),
+            // A daemon waits two seconds for the rest of an exec's output when that has ended (Docker's
+            // `StreamConfig.Wait`), and drops what comes later.
+            (true, false) if !self.tty => Some("the end of the program's output was lost".into()),
+            _ => None,
+        }
+    }
+
+    async fn run(mut self, target: Target, exec: String, reader: ReadHalf<BoxDuplex>, cut: Cut) {
+        let lost = self.carry(reader).await;
+        if let Some(why) = self.cut(lost.as_ref()) {
+            cut.get_or_init(|| why);
         }
         let words = self.held.take().map(|held| {
-            let all: Vec<u8> = held.iter().flat_map(|(_, data)| data.iter().copied()).collect();
+            let all: Vec<u8> = held.iter().flat_map(|(_, data)| data.iter().copied()).take(READ).collect();
             String::from_utf8_lossy(&all).trim().to_owned()
         });
         // Readers see the end now, whatever the daemon takes to tell the status.
@@ -169,14 +309,14 @@ impl Pump {
 
     async fn piece(&mut self, output: Output, data: Bytes) {
         let to_err = output != Output::Stdout;
-        // The marks are on stderr, or on the terminal.
-        if to_err == self.tty || self.marks.is_none() {
+        let Some(known) = &mut self.marks else { return self.give(to_err, data).await };
+        if to_err == self.tty {
+            let (data, marks) = known.on_stdout.scan(data);
+            known.ended.1 |= !marks.is_empty();
             return self.give(to_err, data).await;
         }
-        let (data, marks) = match &mut self.marks {
-            Some(scanner) => scanner.scan(data),
-            None => (data, Vec::new()),
-        };
+        let (data, marks) = known.told.scan(data);
+        known.ended.0 |= marks.iter().any(|m| matches!(m, Mark::Ended(_)));
         for mark in &marks {
             if !matches!(mark, Mark::Ended(_)) {
                 self.report.send_modify(|p| {
@@ -200,11 +340,7 @@ impl Pump {
             return;
         }
         match &mut self.held {
-            Some(held) => {
-                if held.iter().map(|(_, d)| d.len()).sum::<usize>() < BEFORE {
-                    held.push((to_err, data));
-                }
-            }
+            Some(held) => held.push((to_err, data)),
             None => self.hand(to_err, data).await,
         }
     }

@@ -42,5 +42,6 @@ exec 3>&2 2>/dev/null
 (_pod_r "$@")
 _pod_n=$?
 _pod_m "E$_pod_n"
+_pod_m "E$_pod_n" 3>&1
 exit "$_pod_n"
 fi

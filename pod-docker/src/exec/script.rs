@@ -1,4 +1,4 @@
-//! POD's own scripts in a container, run as its root.
+//! POD's own scripts in a container.
 
 use super::Target;
 use super::pump::{self, End, How, Progress, end_of};
@@ -41,8 +41,16 @@ impl Running {
 /// # Errors
 /// `NotFound`, `WrongState`; as the daemon says.
 pub(crate) async fn open(target: &Target, argv: &[String], stdin: bool) -> Result<Running> {
-    let (exec, stream) = open_exec(target, &Asked { argv, user: Some("0"), stdin, ..Asked::default() }).await?;
-    let pumped = pump::start(target, exec, stream, How { stdin, tty: false, marks: None });
+    open_as(target, argv, Some("0"), stdin).await
+}
+
+/// Starts a script, as this user or as the container's own.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_as(target: &Target, argv: &[String], user: Option<&str>, stdin: bool) -> Result<Running> {
+    let (exec, stream) = open_exec(target, &Asked { argv, user, stdin, ..Asked::default() }).await?;
+    let pumped = pump::start(target, exec, stream, How { stdin, tty: false, token: None });
     let Streams { stdin, stdout, stderr } = pumped.streams;
     let none = || Error::unexpected("an exec without a terminal has both outputs");
     Ok(Running {

@@ -8,7 +8,7 @@ use crate::engine::{Query, part};
 use crate::errors;
 use http::StatusCode;
 use pod_core::{BoxDuplex, Error, ErrorKind, ExecRequest, Process, Result};
-use pod_shell::{Mark, Scanner};
+use pod_shell::Mark;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -53,11 +53,12 @@ pub(crate) async fn open(target: &Target, asked: &Asked<'_>) -> Result<(String, 
     let made: Made = target.engine.post_json(&path, Query::new(), &body).await.map_err(|f| refused(target, f))?;
     let start = json!({"Detach": false, "Tty": asked.tty});
     let path = format!("/exec/{}/start", part(&made.id));
-    let stream = target.engine.hijack(&path, Query::new(), &start).await.map_err(|f| refused(target, f))?;
+    let stream = target.engine.hijack(&path, Query::new(), Some(&start)).await.map_err(|f| refused(target, f))?;
     Ok((made.id, stream))
 }
 
-fn refused(target: &Target, failure: Failure) -> Error {
+/// The error for what a daemon says when it is to run something in a container, or to attach to it.
+pub(crate) fn refused(target: &Target, failure: Failure) -> Error {
     if failure.is_not_found() {
         return Error::not_found("workload", target.name.as_str());
     }
@@ -122,7 +123,7 @@ async fn begin(target: Target, request: ExecRequest) -> Result<Process> {
         tty: request.tty.is_some(),
     };
     let (exec, stream) = open(&target, &asked).await?;
-    let how = How { stdin: request.stdin, tty: asked.tty, marks: Some(Scanner::new(&token)) };
+    let how = How { stdin: request.stdin, tty: asked.tty, token: Some(token.clone()) };
     let pumped = pump::start(&target, exec.clone(), stream, how);
     let mut progress = pumped.progress.clone();
     let begun = match progress.wait_for(|p| p.first.is_some() || p.end.is_some()).await {
@@ -170,8 +171,8 @@ async fn begin(target: Target, request: ExecRequest) -> Result<Process> {
     Ok(Process::spawn(Box::new(driver), pumped.streams, request.timeout))
 }
 
-/// The error of a workload that ended or went while the program began.
-async fn not_running(target: &Target) -> Option<Error> {
+/// The error of a workload that ended or went meanwhile.
+pub(crate) async fn not_running(target: &Target) -> Option<Error> {
     match crate::containers::by_id(&target.engine, &target.id).await {
         Ok(None) => Some(Error::not_found("workload", target.name.as_str())),
         Ok(Some(found)) if !found.is_running() => Some(

@@ -127,7 +127,9 @@ mod tests {
         command.envs(wrapped.env.iter().filter_map(|pair| pair.split_once('=')));
         let output = command.stdin(Stdio::null()).output().expect("the shell runs");
         let (_, marks) = Scanner::new("token").scan(output.stderr.into());
-        (output.stdout, marks)
+        let (out, ends) = Scanner::new("token").scan(output.stdout.into());
+        assert_eq!(ends.as_slice(), marks.last().copied().as_slice(), "stdout's end is marked, too");
+        (out.to_vec(), marks)
     }
 
     #[test]

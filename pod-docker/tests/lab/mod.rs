@@ -1,5 +1,8 @@
-//! The lab's daemon.
+//! The lab's engines.
 #![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod contract;
+pub(crate) mod world;
 
 use pod_core::{
     Backend, BackendUri, Connection, ConnectionExt, CreateRequest, ExecRequest, Image, Registry, RemoveRequest, Result,
@@ -7,19 +10,59 @@ use pod_core::{
 };
 use std::sync::Arc;
 
-/// The daemon's socket.
-pub(crate) fn socket() -> String {
-    std::env::var("POD_LAB_DOCKER").expect("POD_LAB_DOCKER must name the lab's Docker socket: run `cargo xtask test`")
+/// Which of the lab's engines is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Docker,
+    Podman,
 }
 
-/// The image that the daemon has.
+impl Engine {
+    pub(crate) const BOTH: [Self; 2] = [Self::Docker, Self::Podman];
+
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(self) -> String {
+        let variable = match self {
+            Self::Docker => "POD_LAB_DOCKER",
+            Self::Podman => "POD_LAB_PODMAN",
+        };
+        std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} names no socket of the lab's: run `cargo xtask test`"))
+    }
+
+    pub(crate) fn uri(self) -> BackendUri {
+        BackendUri::new(self.scheme()).expect("a scheme").with_option("socket", self.socket())
+    }
+}
+
+/// The words before a command that run it in the network namespace of an engine.
+pub(crate) async fn machine(engine: Engine) -> std::io::Result<Vec<String>> {
+    let who = tokio::net::UnixStream::connect(engine.socket()).await?.peer_cred()?;
+    let pid = who.pid().ok_or_else(|| std::io::Error::other("nobody is told to listen there"))?;
+    Ok(["nsenter", "--net", "--target", &pid.to_string(), "--"].map(str::to_owned).to_vec())
+}
+
+/// The Docker daemon's socket.
+pub(crate) fn socket() -> String {
+    Engine::Docker.socket()
+}
+
+/// The image that both have.
 pub(crate) fn image() -> Image {
     let name = std::env::var("POD_LAB_IMAGE").unwrap_or_else(|_| "pod.test/busybox:1".into());
     name.parse().expect("an image")
 }
 
+/// The Docker daemon's address.
 pub(crate) fn uri() -> BackendUri {
-    BackendUri::new("docker").expect("a scheme").with_option("socket", socket())
+    Engine::Docker.uri()
 }
 
 /// The registry with this backend alone.
@@ -36,6 +79,7 @@ pub(crate) fn unique(what: &str) -> WorkloadName {
 
 /// A workload that runs until the test ends.
 pub(crate) struct Running {
+    pub(crate) engine: Engine,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) name: WorkloadName,
     pub(crate) connection: Arc<dyn Connection>,
@@ -46,12 +90,12 @@ pub(crate) fn spec(name: &WorkloadName) -> WorkloadSpec {
 }
 
 impl Running {
-    pub(crate) async fn new(what: &str) -> Result<Self> {
-        let backend = registry().connect(&uri()).await?;
+    pub(crate) async fn new(engine: Engine, what: &str) -> Result<Self> {
+        let backend = registry().connect(&engine.uri()).await?;
         let name = unique(what);
         backend.create(CreateRequest::new(spec(&name)).with_start()).await?;
         let connection = backend.connect(&name).await?;
-        Ok(Self { backend, name, connection })
+        Ok(Self { engine, backend, name, connection })
     }
 
     /// Runs a script that must not fail.
@@ -62,17 +106,28 @@ impl Running {
     }
 }
 
-/// Runs a test with a workload, which is removed whatever happens.
+/// Runs a test on both engines, with a workload that is removed whatever happens.
 pub(crate) async fn with_workload<F, Fut>(what: &str, test: F)
+where
+    F: Fn(Arc<Running>) -> Fut,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    for engine in Engine::BOTH {
+        with_workload_on(engine, what, &test).await;
+    }
+}
+
+/// Runs a test on one engine, with a workload that is removed whatever happens.
+pub(crate) async fn with_workload_on<F, Fut>(engine: Engine, what: &str, test: F)
 where
     F: FnOnce(Arc<Running>) -> Fut,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
-    let running = Arc::new(Running::new(what).await.expect("a workload"));
+    let running = Arc::new(Running::new(engine, what).await.expect("a workload"));
     let done = tokio::spawn(test(running.clone())).await;
     running.backend.remove(RemoveRequest::new(running.name.clone()).with_force(true)).await.expect("it is removed");
     match done {
-        Ok(done) => done.expect("the test"),
+        Ok(done) => done.unwrap_or_else(|e| panic!("on {engine:?}: {e}")),
         Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }
