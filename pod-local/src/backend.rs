@@ -69,11 +69,14 @@ impl LocalBackend {
     }
 }
 
-/// All but what this machine's kernel lacks, policy rules, and copies that are taken up: a copy on this
-/// machine has no line to break.
+/// All but what this machine's kernel lacks, policy rules, mounts, published ports and restarts, and copies that
+/// are taken up: a copy on this machine has no line to break.
 async fn capabilities(net: &Net) -> Result<Capabilities> {
+    use Capability as C;
     let cgroups = Hierarchies::find().doing(|| "find the control groups")?;
-    let mut all = Capabilities::all().without(Capability::Policy).without(Capability::CopyResume);
+    let mut all = [C::Policy, C::CopyResume, C::Mounts, C::Ports, C::PortsOnNetworks, C::Restart]
+        .into_iter()
+        .fold(Capabilities::all(), Capabilities::without);
     for (controller, capability) in
         [("cpu", Capability::LimitCpu), ("memory", Capability::LimitMemory), ("pids", Capability::LimitPids)]
     {

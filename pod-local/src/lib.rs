@@ -33,7 +33,7 @@ pub use backend::LocalBackend;
 pub use config::{LocalConfig, SCHEMES};
 pub use doctor::{Diagnosis, doctor};
 
-use pod_core::{Address, Backend, BackendFactory, BackendUri, Registry, Result, split_single};
+use pod_core::{Address, Backend, BackendFactory, BackendUri, Capabilities, Registry, Result, split_single};
 use std::sync::Arc;
 
 /// Makes `local:` backends.
@@ -54,7 +54,7 @@ impl BackendFactory for LocalFactory {
         split_single(address)
     }
 
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+    async fn connect(&self, uri: &BackendUri, _: Capabilities) -> Result<Arc<dyn Backend>> {
         Ok(Arc::new(LocalBackend::open(LocalConfig::from_uri(uri)?).await?))
     }
 }

@@ -5,8 +5,8 @@ use crate::world::{World, config, inside, interface, ip, network, pings, spec, v
 use crate::{Case, Need};
 use pod_core::{Attachment, AttachmentSpec, VerifyRequest};
 use pod_net::{HostNet, Sandbox, netns};
+use pod_testkit::wire::{Capture, of};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 pub(crate) const CASES: &[Case] = &[
     Case::on(
@@ -18,43 +18,6 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::on("tags: the same without VLAN-aware bridges", Need::Vlan8021q, |w| between(w, false)),
 ];
-
-/// Frames as they pass an interface, from when it is made.
-struct Capture(Child);
-
-impl Capture {
-    fn begin(netns: Option<&Path>, interface: &str) -> Self {
-        let mut command = match netns {
-            Some(netns) => {
-                let mut enter = Command::new("nsenter");
-                enter.arg(format!("--net={}", netns.display())).arg("tcpdump");
-                enter
-            }
-            None => Command::new("tcpdump"),
-        };
-        command.args(["-i", interface, "-e", "-n", "-l", "-Z", "root"]);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run");
-        // It says so when it listens.
-        let mut said = String::new();
-        let mut stderr = std::io::BufReader::new(child.stderr.take().expect("stderr"));
-        while !said.contains("listening on") {
-            let read = std::io::BufRead::read_line(&mut stderr, &mut said).expect("read");
-            assert!(read > 0, "tcpdump ended: {said}");
-        }
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Self(child)
-    }
-
-    /// The frames so far, a line each.
-    fn end(self) -> Vec<String> {
-        // What has been captured is written when it is asked to end.
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("tcpdump runs");
-        let output = self.0.wait_with_output().expect("tcpdump ends");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-    }
-}
 
 /// A host of its own, with a workload in each of two networks that leave by this uplink.
 struct Side {
@@ -111,8 +74,8 @@ fn between(world: World, vlan_aware: bool) {
     carried("up1");
     let left = Side::new(&world, "left", "up0", vlan_aware, 1);
     let right = Side::new(&world, "right", "up1", vlan_aware, 2);
-    let wire = Capture::begin(None, "up1");
-    let ends = [0, 1].map(|n| Capture::begin(Some(&right.boxes[n].netns), "eth0"));
+    let wire = Capture::begin(None, "up1").expect("a capture");
+    let ends = [0, 1].map(|n| Capture::begin(Some(&right.boxes[n].netns), "eth0").expect("a capture"));
     for n in [0, 1] {
         assert!(pings(&left.boxes[n].netns, "10.1.0.2"), "network {n} does not pass");
         // To everybody, by the address that all listen to.
@@ -123,11 +86,10 @@ fn between(world: World, vlan_aware: bool) {
             .output()
             .expect("run");
     }
-    let (wire, ends) = (wire.end(), ends.map(Capture::end));
+    let (wire, ends) = (wire.end().expect("frames"), ends.map(|end| end.end().expect("frames")));
     let tags = ["vlan 100,", "vlan 200,"];
     for n in [0, 1] {
         let (from, to) = (left.made[n].mac.to_string(), right.made[n].mac.to_string());
-        let of = |frames: &[String], mac: &str| frames.iter().filter(|f| f.contains(mac)).cloned().collect::<Vec<_>>();
         let own = of(&wire, &from);
         assert!(own.iter().any(|f| f.contains(&to)), "frames to the other end: {wire:#?}");
         assert!(own.iter().any(|f| f.contains("ff:ff:ff:ff:ff:ff")), "frames to everybody: {wire:#?}");
