@@ -27,6 +27,8 @@ pub mod faulty;
 pub mod golden;
 mod suite;
 mod target;
+#[cfg(unix)]
+pub mod wire;
 
 pub use case::{Case, Failure, Lab, Outcome};
 pub use cases::{all as cases, unsupported::cases as unsupported_cases};

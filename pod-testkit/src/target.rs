@@ -1,6 +1,7 @@
 //! What the suite is run against.
 
 use pod_core::{BackendUri, Image, Registry};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which programs the target's image has.
@@ -33,10 +34,16 @@ pub struct Target {
     pub limits_shown: bool,
     /// Whether something enforces policies and isolation; else the backend must say that they don't act.
     pub enforces: bool,
+    /// A folder of the engine's machine that this program can write to under the same path, for mounts.
+    pub shared: Option<PathBuf>,
+    /// The words before a command that run it where the engine publishes ports; none are needed on its own machine.
+    pub machine: Option<Vec<String>>,
     /// How much longer than on a fast machine waits may last.
     pub scale: f64,
     /// How many cases run at once.
     pub jobs: usize,
+    /// Held by a case whose networks may not be there twice.
+    pub(crate) turn: std::sync::Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Target {
@@ -53,8 +60,11 @@ impl Target {
             read_only: Some(b"/sys".to_vec()),
             limits_shown: false,
             enforces: true,
+            shared: None,
+            machine: None,
             scale: 1.0,
             jobs: 4,
+            turn: std::sync::Arc::default(),
         }
     }
 
@@ -90,6 +100,22 @@ impl Target {
     #[must_use]
     pub fn with_nothing_enforced(mut self) -> Self {
         self.enforces = false;
+        self
+    }
+
+    /// Gives a folder of the engine's machine that this program can write to under the same path; `None` leaves
+    /// the cases of host paths out.
+    #[must_use]
+    pub fn with_shared(mut self, dir: Option<PathBuf>) -> Self {
+        self.shared = dir;
+        self
+    }
+
+    /// Gives the words before a command that run it where the engine publishes ports, such as `nsenter` and its
+    /// options. `None` leaves it untried whether they answer.
+    #[must_use]
+    pub fn with_machine(mut self, words: Option<Vec<String>>) -> Self {
+        self.machine = words;
         self
     }
 

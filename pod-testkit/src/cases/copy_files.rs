@@ -315,6 +315,16 @@ async fn stat_tells_what_is_there(lab: &Lab) -> Outcome {
     ensure_eq!((link.kind, link.target), (FileType::Symlink, Some(b"file".to_vec())), "a link");
     ensure_eq!(stat("/tmp/link", true).await?.kind, FileType::File, "a link that is followed");
     ensure_eq!(stat("/", true).await?.kind, FileType::Dir, "the root");
+    lab.sh(&*connection, "ln -s dir /tmp/todir; ln -s link /tmp/twice; ln -s none /tmp/broken").await?;
+    let kinds = ["/tmp/file", "/tmp/dir", "/tmp/link", "/tmp/todir", "/tmp/todir/", "/tmp/twice", "/tmp/broken"];
+    for path in kinds.into_iter().chain(["/tmp/none", "/tmp/none/below", "/tmp/file/below", "/"]) {
+        for follow in [true, false] {
+            let request = StatRequest::new(path).with_follow(follow);
+            let whole = connection.stat(request.clone()).await?.map(|s| s.kind);
+            let kind = connection.stat(request.kind_only()).await?.map(|s| s.kind);
+            ensure_eq!(kind, whole, "{path}, asked for its kind only, with follow {follow}");
+        }
+    }
     for absent in ["/tmp/none", "/tmp/none/below", "/tmp/file/below"] {
         let found = connection.stat(StatRequest::new(absent)).await?;
         ensure!(found.is_none(), "there is something at {absent}: {found:?}");

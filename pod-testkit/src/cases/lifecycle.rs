@@ -21,7 +21,7 @@ cases! { "lifecycle":
     stop_twice_is_already_stopped [Create, StartStop];
     an_exit_code_is_kept [Create, ExitStatusKept];
     a_stopped_one_starts_again [Create, StartStop];
-    a_failed_start_leaves_the_shells_code [Create, StartStop];
+    a_failed_start_leaves_the_shells_code [Create, StartStop, StartFailureKept];
     a_failed_create_leaves_nothing [Create];
     keep_alive_outlives_the_command [Create, KeepAlive, Exec];
     events_come_in_order [Create, Events];

@@ -3,7 +3,7 @@
 use crate::case::{cases, ensure, ensure_eq};
 use crate::{Failure, Lab, Outcome};
 use futures_util::StreamExt;
-use pod_core::{Capability, LogRecord, LogStream, LogsRequest, StartRequest, WorkloadName};
+use pod_core::{Capability, ConnectionExt, ExecRequest, LogRecord, LogStream, LogsRequest, StartRequest, WorkloadName};
 
 cases! { "logs":
     both_streams_are_kept [Create, Logs];
@@ -17,7 +17,8 @@ cases! { "logs":
     there_are_none_before_the_start [Create, StartStop, Logs];
 }
 
-async fn read(lab: &Lab, request: LogsRequest) -> Result<Vec<LogRecord>, Failure> {
+/// All that a log holds now.
+pub(super) async fn read(lab: &Lab, request: LogsRequest) -> Result<Vec<LogRecord>, Failure> {
     let mut stream = lab.backend().logs(request).await?;
     let mut all = Vec::new();
     while let Some(record) = lab.within(20_000, "the next log record", stream.next()).await? {
@@ -26,7 +27,8 @@ async fn read(lab: &Lab, request: LogsRequest) -> Result<Vec<LogRecord>, Failure
     Ok(all)
 }
 
-fn text(records: &[LogRecord], stream: LogStream) -> String {
+/// What the records hold of a stream.
+pub(super) fn text(records: &[LogRecord], stream: LogStream) -> String {
     let bytes: Vec<u8> = records.iter().filter(|r| r.stream == stream).flat_map(|r| r.data.to_vec()).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -119,7 +121,8 @@ async fn following_goes_on_to_the_end(lab: &Lab) -> Outcome {
     ensure_eq!(text(&[first], LogStream::Stdout), "early\n", "the first record");
     if lab.has(Capability::Exec) {
         let connection = lab.backend().connect(&name).await?;
-        lab.sh(&*connection, ": >/tmp/go").await?;
+        // The command ends by it, and with the command the shell, maybe before its own status is told.
+        connection.run(ExecRequest::shell(": >/tmp/go")).await?;
     }
     let mut rest = Vec::new();
     while let Some(record) = lab.within(10_000, "the end of the log", stream.next()).await? {

@@ -13,11 +13,14 @@ mod forward;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mounts;
 mod network;
 mod os;
 mod plan;
+mod ports;
 mod reach;
 mod removal;
+mod restart;
 mod settings;
 mod stdio;
 pub(crate) mod unsupported;
@@ -32,6 +35,9 @@ pub fn all() -> Vec<Case> {
         removal::CASES,
         settings::CASES,
         limits::CASES,
+        mounts::CASES,
+        ports::CASES,
+        restart::CASES,
         logs::CASES,
         stdio::CASES,
         exec::CASES,

@@ -6,13 +6,15 @@ use crate::{Failure, Lab, Outcome};
 use pod_core::copy::FileType;
 use pod_core::os::{Interface, LinkKind, Os, ProcessInfo, Removed};
 use pod_core::{
-    AttachMode, AttachmentSpec, ConnectionExt, ErrorKind, ExecRequest, ExitStatus, Limits, Route, Signal, WorkloadName,
+    AttachMode, AttachmentSpec, Capability, ConnectionExt, ErrorKind, ExecRequest, ExitStatus, Limits, Route, Signal,
+    WorkloadName,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 cases! { "os":
     facts_are_found [Create, Exec, ExecStdin];
-    interfaces_are_as_attached [Create, Exec, Networks, VlanAccess, FixedIp, FixedMac, Mtu];
+    interfaces_are_as_attached [Create, Exec, Networks, VlanAccess, FixedIp, FixedMac, InterfaceName, Mtu];
     tagged_interfaces_tell_their_vlan [Create, Exec, Networks, VlanAccess, VlanTrunk, FixedIp];
     both_families_are_shown [Create, Exec, Networks, VlanAccess, FixedIp, Ipv6];
     a_hot_attachment_appears_and_goes [Create, Exec, Networks, VlanAccess, HotAttach];
@@ -52,12 +54,13 @@ async fn facts_are_found(lab: &Lab) -> Outcome {
 }
 
 async fn interfaces_are_as_attached(lab: &Lab) -> Outcome {
-    let network = lab.network(Some(101), SUBNET).await?.spec.name;
-    let spec = AttachmentSpec::new(network)
+    let network = lab.network(Some(101), SUBNET).await?.spec;
+    let mut spec = AttachmentSpec::new(network.name)
         .with_interface("lan7".parse()?)
         .with_ip(address("10.231.0.77")?)
-        .with_mac("02:5e:10:00:00:77".parse()?)
-        .with_mtu(1380);
+        .with_mac("02:5e:10:00:00:77".parse()?);
+    spec.mtu = lab.has(Capability::AttachmentMtu).then_some(1380);
+    let mtu = spec.mtu.unwrap_or(network.mtu);
     let os = attached(lab, vec![spec]).await?;
     let lan = os.interface("lan7").await?;
     ensure_eq!(
@@ -66,7 +69,7 @@ async fn interfaces_are_as_attached(lab: &Lab) -> Outcome {
         "the address"
     );
     ensure_eq!(lan.mac.map(|m| m.to_string()).as_deref(), Some("02:5e:10:00:00:77"), "the MAC address");
-    ensure_eq!((lan.mtu, lan.up, lan.vlan), (Some(1380), true, None), "MTU, whether it is up, and VLAN");
+    ensure_eq!((lan.mtu, lan.up, lan.vlan), (Some(mtu), true, None), "MTU, whether it is up, and VLAN");
     let all = os.interfaces().await?;
     ensure!(all.iter().any(|i| i.kind == LinkKind::Loopback), "there is no loopback interface: {all:?}");
     expect_error(os.interface("nosuch0").await, ErrorKind::NotFound, "an interface that is not there")?;
@@ -109,12 +112,13 @@ async fn with_address(os: &Os, address: &str) -> Result<Interface, Failure> {
 async fn a_hot_attachment_appears_and_goes(lab: &Lab) -> Outcome {
     let network = lab.network(Some(101), SUBNET).await?.spec.name;
     let (workload, os) = os(lab).await?;
-    let has = async || Ok::<_, Failure>(os.interfaces().await?.iter().any(|i| i.name == "eth0"));
-    ensure!(!has().await?, "there is an eth0 before anything is attached");
-    super::network::attach(lab, &workload, AttachmentSpec::new(network.clone())).await?;
-    ensure!(has().await?, "the attached interface is not there");
+    let names = async || Ok::<_, Failure>(os.interfaces().await?.into_iter().map(|i| i.name).collect::<BTreeSet<_>>());
+    let before = names().await?;
+    let made = super::network::attach(lab, &workload, AttachmentSpec::new(network.clone())).await?;
+    let new: Vec<_> = names().await?.difference(&before).cloned().collect();
+    ensure_eq!(new, [made.interface.as_str()], "the interfaces that were not there before");
     lab.networking()?.detach(pod_core::DetachRequest::new(workload, network)).await?;
-    ensure!(!has().await?, "the detached interface is still there");
+    ensure_eq!(names().await?, before, "the interfaces after the detach");
     Ok(())
 }
 

@@ -179,9 +179,19 @@ async fn an_interface_is_chosen(lab: &Lab) -> Outcome {
 
 /// Two workloads on a network, each with its address.
 async fn pair(lab: &Lab, network: &pod_core::NetworkName) -> Result<[(WorkloadName, IpAddr); 2], Failure> {
-    let a = lab.attached(&[(network, Some("10.231.0.10"))]).await?;
-    let b = lab.attached(&[(network, Some("10.231.0.11"))]).await?;
-    Ok([(a, address("10.231.0.10")?), (b, address("10.231.0.11")?)])
+    pair_in(lab, network, "10.231.0").await
+}
+
+/// As [`pair`], with addresses that begin so.
+async fn pair_in(
+    lab: &Lab,
+    network: &pod_core::NetworkName,
+    begin: &str,
+) -> Result<[(WorkloadName, IpAddr); 2], Failure> {
+    let (one, other) = (format!("{begin}.10"), format!("{begin}.11"));
+    let a = lab.attached(&[(network, Some(&one))]).await?;
+    let b = lab.attached(&[(network, Some(&other))]).await?;
+    Ok([(a, address(&one)?), (b, address(&other)?)])
 }
 
 /// Whether two workloads reach each other, both ways.
@@ -192,9 +202,9 @@ async fn both_ways(lab: &Lab, pair: &[(WorkloadName, IpAddr); 2], expected: bool
 
 async fn isolation_cuts_off_and_joins(lab: &Lab) -> Outcome {
     let network = lab.network(Some(101), SUBNET).await?.spec.name;
-    let control = lab.network(Some(102), SUBNET).await?.spec.name;
+    let control = lab.network(Some(102), "10.232.0.0/24").await?.spec.name;
     let isolated = pair(lab, &network).await?;
-    let others = pair(lab, &control).await?;
+    let others = pair_in(lab, &control, "10.232.0").await?;
     both_ways(lab, &isolated, true).await?;
     for wanted in [true, true, false] {
         let report = lab.networking()?.isolate(IsolateRequest::new(network.clone(), wanted)).await?;

@@ -2,7 +2,9 @@
 
 use crate::case::{address, cases, ensure, ensure_eq, expect_error};
 use crate::{Lab, Outcome};
-use pod_core::{Capability, CreateRequest, ErrorKind, ExitStatus};
+use pod_core::{
+    Capabilities, Capability, CreateRequest, ErrorKind, ExitStatus, Mount, MountSource, PublishedPort, RestartPolicy,
+};
 
 cases! { "lifecycle":
     the_spec_is_kept [Create];
@@ -109,6 +111,11 @@ async fn a_bad_spec_is_refused(lab: &Lab) -> Outcome {
     bad.push(("no memory", limits(pod_core::Limits::default().with_memory(1))));
     bad.push(("no processes", limits(pod_core::Limits::default().with_pids(0))));
     bad.push(("no CPU", limits(pod_core::Limits::default().with_cpus(0.0))));
+    let mount = |m: Mount| spec.clone().with_mount(m);
+    bad.push(("a relative mount", mount(Mount::new(MountSource::Host("tmp".into()), "/tmp"))));
+    bad.push(("a mount at the root", mount(Mount::new(MountSource::Tmpfs(1 << 20), "/"))));
+    bad.push(("no port", spec.clone().with_port(PublishedPort::new(0))));
+    bad.push(("both kept and started again", spec.clone().with_keep_alive(true).with_restart(RestartPolicy::Always)));
     for (what, spec) in bad {
         let made = lab.made(spec).await;
         expect_error(made, ErrorKind::InvalidInput, what)?;
@@ -136,5 +143,14 @@ async fn the_backend_says_what_it_is(lab: &Lab) -> Outcome {
     ensure!(!ExitStatus::Unknown.success(), "a lost status is no success");
     ensure!(backend.capabilities() == backend.capabilities(), "the capabilities change from call to call");
     ensure!(!lab.has(Capability::Networks) || backend.networking().is_some(), "there is no networking");
+    let (registry, uri) = (&lab.target().registry, &lab.target().uri);
+    let all = registry.connect(uri).await?.capabilities();
+    let few = registry.connect_for(uri, Capabilities::none()).await?.capabilities();
+    ensure!(few.iter().all(|c| all.has(c)), "who wants nothing gets more: {few:?}, and else {all:?}");
+    let may_go = |c: Capability| c.path().starts_with("network.") || c.path().starts_with("lifecycle.limit_");
+    let gone: Vec<_> = all.iter().filter(|c| !few.has(*c) && !may_go(*c)).collect();
+    ensure!(gone.is_empty(), "who wants neither networks nor limits is not told of {gone:?}");
+    let wanted = registry.connect_for(uri, Capabilities::none().with(Capability::LimitMemory)).await?.capabilities();
+    ensure_eq!(wanted.has(Capability::LimitMemory), all.has(Capability::LimitMemory), "the limit that was wanted");
     Ok(())
 }

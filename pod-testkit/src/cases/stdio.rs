@@ -1,14 +1,18 @@
 //! The streams of a workload's own command.
 
+use super::copy_files::pattern;
 use crate::case::{cases, ensure, ensure_eq, expect_error};
 use crate::{Failure, Lab, Outcome};
 use pod_core::{AttachRequest, BoxRead, ErrorKind, ExitStatus, TtySize};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 cases! { "attach":
     stdin_and_stdout_are_carried [Create, AttachStdio];
     the_end_of_stdin_is_seen [Create, AttachStdio];
+    much_stdin_arrives_whole [Create, AttachStdio, ExitStatusKept];
     letting_go_leaves_it_running [Create, AttachStdio];
+    letting_go_leaves_its_terminal_open [Create, AttachStdio, Tty];
     what_was_printed_before_comes_first [Create, AttachStdio];
     without_stdin_asked_for_there_is_none [Create, AttachStdio];
     one_that_does_not_run_is_refused [Create, AttachStdio];
@@ -66,6 +70,33 @@ async fn the_end_of_stdin_is_seen(lab: &Lab) -> Outcome {
     ensure_eq!(all.trim(), "5", "how many bytes came");
     let status = lab.within(10_000, "the command's end", process.wait()).await??;
     ensure_eq!(status, ExitStatus::Exited(4), "the status");
+    Ok(())
+}
+
+async fn much_stdin_arrives_whole(lab: &Lab) -> Outcome {
+    // Far more than pipes hold, and a command that does not read at once.
+    let script = "sleep 0.2; sha256sum; exit 3";
+    let name = lab.start(lab.script(script)?.with_stdin(true)).await?.spec.name;
+    let process = lab.backend().attach(AttachRequest::new(name).with_stdin(true)).await?;
+    let input = pattern((5 << 20) + 321);
+    let out = lab.within(20_000, "the command", process.communicate(&input, 1000)).await??;
+    let sum: String = Sha256::digest(&input).iter().map(|b| format!("{b:02x}")).collect();
+    let said = out.stdout_text();
+    ensure_eq!((said.split(' ').next(), out.status), (Some(sum.as_str()), ExitStatus::Exited(3)), "sum and status");
+    Ok(())
+}
+
+async fn letting_go_leaves_its_terminal_open(lab: &Lab) -> Outcome {
+    let script = "while read line; do echo \"got $line\"; done; sleep 3600";
+    let name = lab.start(lab.script(script)?.with_tty(true).with_stdin(true)).await?.spec.name;
+    for word in ["one", "two"] {
+        let mut process = lab.backend().attach(AttachRequest::new(name.clone()).with_stdin(true)).await?;
+        let mut stdin = process.take_stdin().ok_or_else(|| missing("stdin"))?;
+        let mut stdout = process.take_stdout().ok_or_else(|| missing("stdout"))?;
+        stdin.write_all(format!("{word}\n").as_bytes()).await?;
+        stdin.flush().await?;
+        read_until(lab, &mut stdout, &format!("got {word}\r\n")).await?;
+    }
     Ok(())
 }
 
@@ -139,7 +170,9 @@ async fn signals_go_to_the_command(lab: &Lab) -> Outcome {
 }
 
 async fn the_command_can_have_a_terminal(lab: &Lab) -> Outcome {
-    let script = "test -t 0 && test -t 1 && test -t 2 && echo terminal; read go; stty size; sleep 3600";
+    // A platform may answer before the terminal has its new size: the command waits for it.
+    let script = "test -t 0 && test -t 1 && test -t 2 && echo terminal; read go; \
+                  until [ \"$(stty size)\" = '31 117' ]; do sleep 0.1; done; stty size; sleep 3600";
     let name = lab.start(lab.script(script)?.with_tty(true).with_stdin(true)).await?.spec.name;
     let request = AttachRequest::new(name).with_stdin(true).with_logs(true);
     let mut process = lab.backend().attach(request.with_tty(Some(TtySize { rows: 31, cols: 117 }))).await?;

@@ -7,8 +7,9 @@ use crate::{Case, Failure, Lab, Outcome};
 use pod_core::copy::{CopyInRequest, CopyOutRequest, CopySource, Verify};
 use pod_core::{
     AttachMode, AttachNetworkRequest, AttachRequest, AttachmentSpec, Capability, Error, ErrorKind, EventsRequest,
-    ExecRequest, ForwardRequest, IsolateRequest, Limits, LogsRequest, NetworkIntent, NetworkSpec, PolicySpec,
-    ProbeRequest, Result, Route, Signal, StartRequest, TtySize, VerifyRequest, WorkloadSpec,
+    ExecRequest, ForwardRequest, IsolateRequest, Limits, LogsRequest, Mount, MountSource, NetworkIntent, NetworkSpec,
+    PolicySpec, ProbeRequest, PublishedPort, RestartPolicy, Result, Route, Signal, StartRequest, TtySize,
+    VerifyRequest, WorkloadSpec,
 };
 use std::fmt::Debug;
 
@@ -48,6 +49,10 @@ asks! {
     LimitCpu "lifecycle.limit_cpu" [Create] create(|s| s.with_limits(Limits::default().with_cpus(1.0)));
     LimitMemory "lifecycle.limit_memory" [Create] create(|s| s.with_limits(Limits::default().with_memory(1 << 30)));
     LimitPids "lifecycle.limit_pids" [Create] create(|s| s.with_limits(Limits::default().with_pids(100)));
+    Mounts "lifecycle.mounts" [Create] create(|s| s.with_mount(Mount::new(MountSource::Tmpfs(1 << 20), "/pod-testkit")));
+    Ports "lifecycle.ports" [Create] create(|s| s.with_port(PublishedPort::new(7401)));
+    PortsOnNetworks "lifecycle.ports_on_networks" [Create, Networks, Ports] attached_with_a_port;
+    Restart "lifecycle.restart" [Create] create(|s| s.with_restart(RestartPolicy::Always));
     Exec "exec.run" [Create] exec(|r| r);
     ExecStdin "exec.stdin" [Create, Exec] exec(ExecRequest::with_stdin);
     ExecTty "exec.tty" [Create, Exec] exec(|r| r.with_tty(TtySize::default()));
@@ -69,10 +74,13 @@ asks! {
     Uplink "network.uplink" [Networks, VlanAccess] network(|n| Ok(n.with_vlan(vlan(101)?).with_uplink("uplink0".parse()?)));
     Ipv6 "network.ipv6" [Networks] network(|n| Ok(n.with_subnet("fd42::/64".parse().map_err(|_| Failure::new("net"))?)));
     Mtu "network.mtu" [Networks] network(|n| Ok(n.with_mtu(1400)));
+    Unaddressed "network.unaddressed" [Networks] network(|n| { let mut n = n; n.subnets.clear(); Ok(n) });
     HotAttach "network.hot_attach" [Create, Networks] attachment(Ok);
     VlanTrunk "network.vlan_trunk" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_mode(AttachMode::Trunk(vec![vlan(101)?]))));
     FixedIp "network.fixed_ip" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_ip(address("10.231.0.9")?)));
     FixedMac "network.fixed_mac" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_mac("02:00:00:00:00:09".parse()?)));
+    AttachmentMtu "network.attachment_mtu" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_mtu(1400)));
+    InterfaceName "network.interface_name" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_interface("lan0".parse()?)));
     Routes "network.routes" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_route(Route { to: "10.9.0.0/16".parse().map_err(|_| Failure::new("net"))?, via: None })));
     Dns "network.dns" [Create, Networks, HotAttach] attachment(|a| Ok(a.with_dns(address("10.231.0.53")?)));
     Plan "network.plan" [Networks] plan;
@@ -98,6 +106,12 @@ fn refused(lab: &Lab, capability: Capability, answer: Answer) -> Outcome {
 
 async fn create(lab: &Lab, change: fn(WorkloadSpec) -> WorkloadSpec) -> Result<Answer, Failure> {
     Ok(answer(lab.made(change(lab.spec()?)).await))
+}
+
+async fn attached_with_a_port(lab: &Lab) -> Result<Answer, Failure> {
+    let network = lab.network(None, SUBNET).await?.spec.name;
+    let spec = lab.spec()?.with_attachment(AttachmentSpec::new(network)).with_port(PublishedPort::new(7401));
+    Ok(answer(lab.made(spec).await))
 }
 
 async fn start(lab: &Lab) -> Result<Answer, Failure> {
@@ -172,7 +186,7 @@ async fn networks(lab: &Lab) -> Result<Answer, Failure> {
 }
 
 async fn network(lab: &Lab, change: fn(NetworkSpec) -> Result<NetworkSpec, Failure>) -> Result<Answer, Failure> {
-    let spec = change(lab.network_spec(None, &[])?)?;
+    let spec = change(lab.network_spec(None, &[SUBNET])?)?;
     Ok(answer(lab.networking()?.create(spec).await))
 }
 

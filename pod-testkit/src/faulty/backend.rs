@@ -9,8 +9,9 @@ use futures_util::{StreamExt, future, stream};
 use pod_core::{
     AttachRequest, Attachment, AttachmentFilter, Backend, BackendInfo, Capabilities, Capability, Connection,
     CreateRequest, DetachRequest, ErrorKind, EventKind, EventStream, EventsRequest, ExitStatus, Filter, Limits,
-    LogRecord, LogStream, LogStreamOf, LogsRequest, Networking, Process, RemoveOutcome, RemoveRequest, Result, Signal,
-    StartOutcome, StartRequest, State, StopOutcome, StopRequest, Workload, WorkloadName, WorkloadSpec,
+    LogRecord, LogStream, LogStreamOf, LogsRequest, MountSource, Networking, Process, RemoveOutcome, RemoveRequest,
+    RestartPolicy, Result, Signal, StartOutcome, StartRequest, State, StopOutcome, StopRequest, Workload, WorkloadName,
+    WorkloadSpec,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -75,6 +76,9 @@ impl Faulty {
         if self.fault == Fault::IdsRepeat {
             workload.id = "id".into();
         }
+        if self.fault == Fault::PortsLinger && workload.ports.is_empty() {
+            workload.ports = workload.spec.ports.clone();
+        }
         workload.attachments = workload.attachments.into_iter().map(|a| networking::show(self.fault, a)).collect();
         workload
     }
@@ -91,6 +95,18 @@ impl Faulty {
             Fault::UserDropped => spec.user = None,
             Fault::HostsDropped => spec.hosts.clear(),
             Fault::LimitsDropped => spec.limits = Limits::default(),
+            Fault::MountsDropped => spec.mounts.clear(),
+            Fault::MountsWritable => spec.mounts.iter_mut().for_each(|m| m.read_only = false),
+            Fault::TmpfsUnbounded => {
+                for source in spec.mounts.iter_mut().map(|m| &mut m.source) {
+                    if let MountSource::Tmpfs(bytes) = source {
+                        *bytes = 1 << 30;
+                    }
+                }
+            }
+            Fault::PortsDropped => spec.ports.clear(),
+            Fault::RestartDropped => spec.restart = RestartPolicy::No,
+            Fault::RestartAlways if !spec.restart.is_no() => spec.restart = RestartPolicy::Always,
             Fault::TtyDropped => spec.tty = false,
             Fault::AttachmentsDropped => spec.attachments.clear(),
             Fault::Unchecked => {
@@ -101,6 +117,9 @@ impl Faulty {
                 spec.cwd = None;
                 spec.labels.clear();
                 spec.limits = Limits::default();
+                spec.mounts.clear();
+                spec.ports.clear();
+                spec.restart = RestartPolicy::No;
             }
             _ => {}
         }
@@ -186,9 +205,12 @@ impl Backend for Faulty {
         if self.fault == Fault::StopDetaches
             && let Some(networking) = self.inner.networking()
         {
-            for a in networking.attachments(AttachmentFilter::default().with_workload(name)).await? {
+            for a in networking.attachments(AttachmentFilter::default().with_workload(name.clone())).await? {
                 networking.detach(DetachRequest::new(a.workload, a.network)).await?;
             }
+        }
+        if self.fault == Fault::StopRestarts {
+            self.inner.start(StartRequest::new(name)).await?;
         }
         Ok(match (self.fault, outcome) {
             (Fault::OutcomesLie, _) | (Fault::KilledSaysStopped, StopOutcome::Killed) => StopOutcome::Stopped,

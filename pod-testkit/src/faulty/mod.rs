@@ -15,7 +15,8 @@ pub use table::Fault;
 
 use async_trait::async_trait;
 use pod_core::{
-    Address, Backend, BackendFactory, BackendUri, Capability, Error, ErrorKind, Registry, Result, split_single,
+    Address, Backend, BackendFactory, BackendUri, Capabilities, Capability, Error, ErrorKind, Registry, Result,
+    split_single,
 };
 use std::sync::Arc;
 
@@ -52,14 +53,14 @@ impl BackendFactory for Factory {
         split_single(address)
     }
 
-    async fn connect(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+    async fn connect(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>> {
         let uri = match self.fault {
             Fault::OptionsIgnored => {
                 uri.option("no-such-option").map_or(Ok(uri.clone()), |_| BackendUri::new(uri.scheme()))?
             }
             _ => uri.clone(),
         };
-        Ok(wrap(self.inner.connect(&uri).await?, self.fault))
+        Ok(wrap(self.inner.connect_for(&uri, wanted).await?, self.fault))
     }
 }
 

@@ -185,6 +185,30 @@ faults! {
         "os::memory_shows_its_limit",
         "os::processors_show_their_limit",
     ];
+    /// Mounts are passed over.
+    MountsDropped breaks [
+        "mounts::what_is_written_is_seen_on_both_sides",
+        "mounts::a_read_only_one_is_not_written_to",
+        "mounts::a_tmpfs_is_empty_and_bounded",
+        "mounts::a_path_that_is_not_there_is_refused",
+    ];
+    /// Every mount can be written to.
+    MountsWritable breaks ["mounts::a_read_only_one_is_not_written_to"];
+    /// A tmpfs takes more than its size.
+    TmpfsUnbounded breaks ["mounts::a_tmpfs_is_empty_and_bounded"];
+    /// Ports are not published.
+    PortsDropped breaks ["ports::a_published_port_answers", "ports::a_port_of_the_machine_is_taken_once"];
+    /// The ports of one that does not run are told.
+    PortsLinger breaks ["ports::a_published_port_answers"];
+    /// Nothing is started again.
+    RestartDropped breaks ["restart::what_fails_is_started_again_so_many_times"];
+    /// All that may be started again always is.
+    RestartAlways breaks [
+        "restart::what_fails_is_started_again_so_many_times",
+        "restart::what_succeeds_is_left",
+    ];
+    /// What is stopped is started again.
+    StopRestarts breaks ["restart::one_that_was_stopped_stays_so"];
     /// The backend does not say what it is.
     InfoEmpty breaks ["lifecycle::the_backend_says_what_it_is"];
     /// Logs are all of stdout.
@@ -216,6 +240,7 @@ faults! {
     StdinLost breaks ["exec::output_comes_as_it_is_printed"];
     /// The end of stdin is not passed on.
     StdinEndLost breaks [
+        "attach::much_stdin_arrives_whole",
         "attach::the_end_of_stdin_is_seen",
         "exec::stdin_comes_back_both_ways",
         "exec::the_end_of_stdin_is_seen",
@@ -227,7 +252,10 @@ faults! {
         "exec::without_stdin_there_is_an_empty_one",
     ];
     /// What an attached process holds is killed when it is let go of.
-    AttachKills breaks ["attach::letting_go_leaves_it_running"];
+    AttachKills breaks [
+        "attach::letting_go_leaves_it_running",
+        "attach::letting_go_leaves_its_terminal_open",
+    ];
     /// Attach passes over what was printed before.
     AttachForgets breaks [
         "attach::what_was_printed_before_comes_first",
@@ -410,7 +438,6 @@ faults! {
         "network::another_vlan_does_not",
         "network::a_moved_one_reaches_its_new_neighbours",
         "network::an_interface_is_chosen",
-        "network::isolation_cuts_off_and_joins",
     ];
     /// MAC addresses and MTUs are passed over.
     LinkSettingsDropped breaks [
