@@ -17,6 +17,7 @@ when something could not be measured, never because of a time.
 
 Measures:
   local   version, exec, start, copy, up
+  docker  exec, copy, files, start
   k8s     exec, copy, files, network, start, many
 
 Examples:
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     on: Group,
 
-    /// Install what the benchmark compares with, with apt-get, and for k8s with pip
+    /// Install what the benchmark compares with, with apt-get, and for docker and k8s with pip
     #[arg(long)]
     install: bool,
 
@@ -51,6 +52,8 @@ pub(crate) enum Group {
     /// The embedded engine on this machine
     #[default]
     Local,
+    /// Docker, in the lab
+    Docker,
     /// Kubernetes, in the lab
     K8s,
 }
@@ -63,6 +66,7 @@ impl Group {
     fn words(self) -> &'static str {
         match self {
             Self::Local => "",
+            Self::Docker => " --on docker",
             Self::K8s => " --on k8s",
         }
     }
@@ -77,13 +81,15 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode, String> {
     let project = Project::find()?;
     let tools = match args.on {
         Group::Local => install::BENCH,
-        Group::K8s => install::LAB,
+        Group::Docker | Group::K8s => install::LAB,
     };
     install::ensure(tools, args.install)?;
     let interpreter = match args.on {
         Group::Local => None,
-        Group::K8s => Some(python::ensure(&project.target, args.install)?),
+        Group::Docker => Some(python::Client::Docker),
+        Group::K8s => Some(python::Client::Kubernetes),
     };
+    let interpreter = interpreter.map(|client| python::ensure(client, &project.target, args.install)).transpose()?;
     let build = ["build", "--locked", "--release", "-p", "pod-cli", "-p", "xtask", "--features", "xtask/measure"];
     let built = cargo(&build).current_dir(&project.root).status().map_err(|e| format!("run cargo: {e}"))?;
     if !built.success() {
@@ -107,7 +113,7 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode, String> {
     };
     let table = match args.on {
         Group::Local => set(isolate::command(&program)?)?,
-        Group::K8s => in_lab(&program, args.install, set)?,
+        Group::Docker | Group::K8s => in_lab(&program, args.install, set)?,
     };
     if args.write {
         let path = project.root.join("BENCHMARKS.md");
@@ -168,6 +174,7 @@ fn machine(args: &Args) -> String {
     };
     let programs: &[&str] = match args.on {
         Group::Local => &["runc", "crun"],
+        Group::Docker => &["dockerd", "containerd", "runc"],
         Group::K8s => &["containerd", "runc"],
     };
     let programs: Vec<_> = programs.iter().map(|p| version(p)).collect();

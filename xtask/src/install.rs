@@ -43,6 +43,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("ctr", "containerd"),
     tool("runc", "runc"),
     tool("dockerd", "docker.io"),
+    tool("podman", "podman"),
     // No folder of programs: an absolute path is looked for as it is.
     tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];

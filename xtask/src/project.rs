@@ -11,6 +11,9 @@ pub(crate) const ROOT_TESTS: &str = "root-tests";
 /// The feature that marks a test target as needing the lab.
 pub(crate) const LAB_TESTS: &str = "lab-tests";
 
+/// The feature that marks a test target as needing a lab on the second kernel.
+pub(crate) const TAGGED_TESTS: &str = "tagged-tests";
+
 /// The workspace, and all it is built from.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -96,6 +99,11 @@ impl Project {
     /// Every test target that needs the lab.
     pub(crate) fn lab_tests(&self) -> Vec<MarkedTest> {
         self.marked(|needs| needs.contains(&LAB_TESTS))
+    }
+
+    /// Every test target that needs a lab on the second kernel.
+    pub(crate) fn tagged_tests(&self) -> Vec<MarkedTest> {
+        self.marked(|needs| needs.contains(&TAGGED_TESTS))
     }
 
     fn marked(&self, wanted: impl Fn(&[&str]) -> bool) -> Vec<MarkedTest> {

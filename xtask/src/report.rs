@@ -1,4 +1,5 @@
-//! Runs steps one after the other, counts what their tests report, and sums up at the end.
+//! Runs steps one after the other, or two rows of them side by side, counts what their tests report, and
+//! sums up at the end.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -39,9 +40,40 @@ struct Tier {
     started: Instant,
 }
 
+/// Where a report's words go.
+#[derive(Debug, Default)]
+enum Paper {
+    /// To stdout as they come.
+    #[default]
+    Open,
+    /// To stdout when a step has ended, all of it at once: another row of steps runs beside it.
+    Sheet(String),
+}
+
+impl Paper {
+    fn write(&mut self, text: &str) {
+        match self {
+            Self::Open => {
+                print!("{text}");
+                flush();
+            }
+            Self::Sheet(sheet) => sheet.push_str(text),
+        }
+    }
+
+    /// Puts a sheet down.
+    fn turn(&mut self) {
+        if let Self::Sheet(sheet) = self {
+            print!("{}", std::mem::take(sheet));
+            flush();
+        }
+    }
+}
+
 /// What has been run, and how it went.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
+    paper: Paper,
     total: Counts,
     failures: Vec<String>,
     remarks: Vec<String>,
@@ -67,17 +99,35 @@ impl Report {
         self.times.push(line);
     }
 
+    /// Runs two rows of steps side by side. What each step says comes when it has ended, in one piece.
+    pub(crate) fn beside(&mut self, one: impl FnOnce(&mut Self) + Send, other: impl FnOnce(&mut Self)) {
+        let row = || Self { paper: Paper::Sheet(String::new()), ..Self::default() };
+        let (mut first, mut second) = (row(), row());
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| one(&mut first));
+            other(&mut second);
+            if beside.join().is_err() {
+                second.record("a row of steps", Instant::now(), Err("it broke off".into()), &[]);
+            }
+        });
+        for mut row in [first, second] {
+            row.paper.turn();
+            self.total.add(row.total);
+            self.failures.append(&mut row.failures);
+            self.remarks.append(&mut row.remarks);
+        }
+    }
+
     /// Says something that must not be overlooked at the end.
     pub(crate) fn remark(&mut self, text: impl Into<String>) {
         let text = text.into();
-        println!("note: {text}");
+        self.paper.write(&format!("note: {text}\n"));
         self.remarks.push(text);
     }
 
     /// Runs a check of our own.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<(), String>) -> bool {
-        println!("\n--- {name}");
-        flush();
+        self.head(name, "");
         let started = Instant::now();
         let result = check();
         let good = Counts { passed: 1, ..Counts::default() };
@@ -107,11 +157,10 @@ impl Report {
         command: &mut Command,
         judge: impl FnOnce(Counts) -> Result<Counts, String>,
     ) -> bool {
-        println!("\n--- {name}\n    {}", show(command));
-        flush();
+        self.head(name, &format!("    {}\n", show(command)));
         let started = Instant::now();
         let mut heard = Heard::default();
-        let status = watch(command, &mut heard);
+        let status = watch(command, &mut self.paper, &mut heard);
         let result = status.and_then(|()| judge(heard.counts));
         if result.is_err() {
             // The step itself is one more failure only if none of its tests was.
@@ -122,22 +171,33 @@ impl Report {
         self.record(name, started, result, &heard.failed)
     }
 
+    /// Says what begins; beside another row, at once too, so that it is known what has not ended.
+    fn head(&mut self, name: &str, more: &str) {
+        if matches!(self.paper, Paper::Sheet(_)) {
+            println!("begins: {name}");
+            flush();
+        }
+        self.paper.write(&format!("\n--- {name}\n{more}"));
+    }
+
     fn record(&mut self, name: &str, started: Instant, result: Result<Counts, String>, tests: &[String]) -> bool {
         let time = span(started.elapsed());
-        match result {
+        let good = match result {
             Ok(counts) => {
-                println!("    ok, {time}");
+                self.paper.write(&format!("    ok, {time}\n"));
                 self.total.add(counts);
                 true
             }
             Err(why) => {
-                println!("    FAILED after {time}: {why}");
+                self.paper.write(&format!("    FAILED after {time}: {why}\n"));
                 self.total.failed += 1;
                 let tests: String = tests.iter().map(|t| format!("\n      {t}")).collect();
                 self.failures.push(format!("{name}: {why}{tests}"));
                 false
             }
-        }
+        };
+        self.paper.turn();
+        good
     }
 
     /// Prints the sum; its last line holds the counts.
@@ -202,7 +262,7 @@ fn failed_test(line: &str) -> Option<&str> {
 }
 
 /// Runs a program to its end, passing its stdout on line by line.
-fn watch(command: &mut Command, heard: &mut Heard) -> Result<(), String> {
+fn watch(command: &mut Command, paper: &mut Paper, heard: &mut Heard) -> Result<(), String> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -226,8 +286,7 @@ fn watch(command: &mut Command, heard: &mut Heard) -> Result<(), String> {
     while open || ended.is_none() {
         match incoming.recv_timeout(POLL) {
             Ok(line) => {
-                print!("{line}");
-                flush();
+                paper.write(&line);
                 heard.line(&line);
                 continue;
             }
@@ -338,6 +397,27 @@ mod tests {
         assert!(!report.run_chosen("none", Command::new("sh").args(["-c", &said(0)])));
         assert!(report.run_chosen("one", Command::new("sh").args(["-c", &said(1)])));
         assert_eq!(report.failures.len(), 1);
+    }
+
+    #[test]
+    fn two_rows_run_side_by_side_and_all_of_both_counts() {
+        let (to, from) = mpsc::channel();
+        let mut report = Report::default();
+        report.beside(
+            move |row| {
+                // It can end only when the other row runs too.
+                assert!(row.check("waits", || from.recv_timeout(LINGER).map_err(|e| e.to_string())));
+                row.remark("a remark");
+            },
+            |row| {
+                assert!(row.check("tells", || to.send(()).map_err(|e| e.to_string())));
+                assert!(!row.run("fails", &mut Command::new("false")));
+            },
+        );
+        assert_eq!(report.total, Counts { passed: 2, failed: 1, ignored: 0 });
+        assert_eq!((report.failures.len(), report.remarks.len()), (1, 1));
+        report.beside(|_| panic!("as it should"), |_| {});
+        assert_eq!(report.total.failed, 2);
     }
 
     #[test]

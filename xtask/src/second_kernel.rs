@@ -19,9 +19,11 @@ const KERNEL: &str = "linux.uml";
 const MODULES: &str = "/usr/lib/uml/modules";
 /// What it loads as it starts; the rest comes when it is asked for.
 const LOADED: &[&str] =
-    &["8021q", "bridge", "veth", "br_netfilter", "nf_tables", "ip_tables", "iptable_filter", "overlay"];
+    &["8021q", "bridge", "veth", "br_netfilter", "nf_tables", "ip_tables", "iptable_filter", "iptable_nat", "overlay"];
+/// The name of the machine that it stands for.
+const NAME: &str = "second-kernel";
 /// Its memory. The pages that are never written cost nothing.
-const MEMORY: &str = "3G";
+const MEMORY: &str = "4G";
 /// The line before the program's own output.
 const FIRST: &str = "second kernel: the program begins";
 /// How its last line begins, with the program's exit code behind.
@@ -127,15 +129,30 @@ fn run(order: &Path) -> Result<i32, String> {
         mount(&["-t", kind, kind, place])?;
     }
     mount(&["-t", "tmpfs", "tmpfs", "/run"])?;
+    processors()?;
     keep(&order.keep)?;
     modules()?;
+    // This kernel has no chains of nftables that translate addresses, so iptables(8) has to work as of old.
+    done(Command::new("mount").args(["--bind", "/usr/sbin/xtables-legacy-multi", "/usr/sbin/xtables-nft-multi"]))?;
     done(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    rustix::system::sethostname(NAME.as_bytes()).map_err(|e| format!("name this machine: {e}"))?;
     let mut command = Command::new(&order.command[0]);
     command.args(&order.command[1..]).current_dir(&order.folder).env_clear().envs(&order.environment);
     command.env("HOME", "/root").env_remove("TMPDIR").stdin(Stdio::null());
     println!("{FIRST}");
     let child = command.spawn().map_err(|e| format!("run {}: {e}", order.command[0]))?;
     reap(child.id())
+}
+
+/// Says of the processor what this kernel leaves out and kubelet looks for as it starts: its clock (proc(5)).
+fn processors() -> Result<(), String> {
+    const FILE: &str = "/proc/cpuinfo";
+    let said = fs::read_to_string(FILE).map_err(|e| format!("read {FILE}: {e}"))?;
+    let place = Path::new(OWN).join("cpuinfo");
+    fs::create_dir_all(OWN).map_err(|e| format!("make {OWN}: {e}"))?;
+    let more = "cpu MHz\t\t: 1000.000\nphysical id\t: 0\ncore id\t\t: 0\n\n";
+    fs::write(&place, format!("{}\n{more}", said.trim_end())).map_err(|e| format!("write {}: {e}", place.display()))?;
+    done(Command::new("mount").arg("--bind").arg(&place).arg(FILE))
 }
 
 /// Mounts memory where programs write, and puts the folders that are to be kept back to their places.

@@ -1,4 +1,4 @@
-//! Docker: a daemon in a network namespace of its own, with no uplink.
+//! Docker: a daemon in a network namespace of its own.
 //!
 //! It also has a mount namespace of its own: what it mounts for its containers is seen nowhere else, and
 //! goes with it, also when it is killed.
@@ -27,19 +27,6 @@ pub(super) struct Docker;
 /// The daemon's socket.
 pub(super) fn socket(lab: &Lab) -> PathBuf {
     lab.path("docker/docker.sock")
-}
-
-fn netns(lab: &Lab) -> String {
-    format!("{}-docker", lab.netns())
-}
-
-/// Adds the network namespace, unless it is there.
-fn add_netns(name: &str) -> Result<(), String> {
-    if Path::new("/var/run/netns").join(name).exists() {
-        return Ok(());
-    }
-    output(Command::new("ip").args(["netns", "add", name]))?;
-    output(Command::new("ip").args(["-n", name, "link", "set", "lo", "up"])).map(drop)
 }
 
 /// The kernel puts no overlay upon an overlay, such as a container's root is.
@@ -73,7 +60,6 @@ impl Part for Docker {
     }
 
     fn needs(&self) -> Vec<String> {
-        // Its namespace is removed with those of the lab.
         vec![network::NAME.into()]
     }
 
@@ -82,11 +68,11 @@ impl Part for Docker {
         if Record::load(&lab.name, NAME).is_none_or(|r| !r.alive()) {
             clear(lab)?;
         }
-        add_netns(&netns(lab))
+        Ok(())
     }
 
     fn program(&self, lab: &Lab) -> Result<Option<Program>, String> {
-        let place = Place { netns: netns(lab), mounts_of: None };
+        let place = Place { netns: lab.docker_netns(), mounts_of: None };
         let quote = |path: PathBuf| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         // Its own /run: locks and plugins of this machine are none of its business. Its key is written to
         // /etc/docker, whatever it is told.
@@ -112,21 +98,25 @@ impl Part for Docker {
     }
 
     fn settle(&self, lab: &Lab) -> Result<(), String> {
-        let socket = socket(lab);
-        let image = containerd::IMAGE;
-        if ask(&socket, "GET", &format!("/images/{image}/json"), None)?.0 == 200 {
-            return Ok(());
-        }
-        let archive = std::fs::read(&lab.image).map_err(|e| format!("{}: {e}", lab.image.display()))?;
-        match ask(&socket, "POST", "/images/load?quiet=1", Some(&archive))? {
-            (200, answer) if answer.contains(image) => Ok(()),
-            (status, answer) => Err(format!("load {image}: {status}: {answer}")),
-        }
+        load(&socket(lab), lab)
     }
 }
 
-/// Asks the daemon, and gives the status and what it says.
-fn ask(socket: &Path, method: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
+/// Loads the lab's image into a daemon, unless it has it.
+pub(super) fn load(socket: &Path, lab: &Lab) -> Result<(), String> {
+    let image = containerd::IMAGE;
+    if ask(socket, "GET", &format!("/images/{image}/json"), None)?.0 == 200 {
+        return Ok(());
+    }
+    let archive = std::fs::read(&lab.image).map_err(|e| format!("{}: {e}", lab.image.display()))?;
+    match ask(socket, "POST", "/images/load?quiet=1", Some(&archive))? {
+        (200, answer) if answer.contains(image) => Ok(()),
+        (status, answer) => Err(format!("load {image}: {status}: {answer}")),
+    }
+}
+
+/// Asks a daemon, and gives the status and what it says.
+pub(super) fn ask(socket: &Path, method: &str, path: &str, body: Option<&[u8]>) -> Result<(u16, String), String> {
     let about = |e: std::io::Error| format!("{}: {e}", socket.display());
     let mut stream = UnixStream::connect(socket).map_err(about)?;
     stream.set_read_timeout(Some(LIMIT)).map_err(about)?;

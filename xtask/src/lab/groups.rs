@@ -53,6 +53,12 @@ pub(super) fn of_docker(lab: &Lab) -> String {
     format!("/{}/docker", Lab::mark(&lab.name))
 }
 
+/// The hierarchies, and of each the group below which Podman makes those of its containers.
+pub(super) fn of_podman(lab: &Lab) -> Vec<(PathBuf, PathBuf)> {
+    let own = |hierarchy: PathBuf| (hierarchy.clone(), hierarchy.join(Lab::mark(&lab.name)).join("podman"));
+    hierarchies().into_iter().map(own).collect()
+}
+
 /// Makes the groups.
 pub(super) fn create(lab: &Lab) -> Result<(), String> {
     let tracker = tracker()?;
@@ -60,7 +66,7 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
     for hierarchy in hierarchies() {
         let mut above = hierarchy;
         pass_on(&above)?;
-        let nodes: Vec<String> = lab.nodes().map(|n| n.name()).chain(["docker".into()]).collect();
+        let nodes: Vec<String> = lab.nodes().map(|n| n.name()).chain(["docker", "podman"].map(String::from)).collect();
         above.push(Lab::mark(&lab.name));
         make(&above)?;
         inherit(&above)?;
@@ -68,7 +74,10 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
         for node in nodes {
             make(&above.join(&node))?;
             inherit(&above.join(&node))?;
-            pass_on(&above.join(&node))?;
+            // Podman begins in its own, and passes on by itself.
+            if node != "podman" {
+                pass_on(&above.join(&node))?;
+            }
         }
     }
     Ok(())

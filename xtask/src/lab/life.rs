@@ -5,13 +5,17 @@ use super::site::{self, Lab};
 use super::{containerd, groups, images, loaded, network, parts, programs};
 use crate::report::span;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+/// Where the locks are (hier(7)).
+const LOCKS: &str = "/run/lock";
+
 /// Keeps others from changing the same lab at the same time.
 pub(super) fn lock(name: &str) -> Result<fs::File, String> {
-    let path = site::cache()?.join("locks").join(name);
-    site::make(path.parent().unwrap_or(&path))?;
+    let path = Path::new(LOCKS).join(Lab::mark(name));
+    site::make(Path::new(LOCKS))?;
     let file = fs::File::create(&path).and_then(|f| f.lock().map(|()| f));
     file.map_err(|e| format!("{}: {e}", path.display()))
 }

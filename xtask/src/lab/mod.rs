@@ -20,6 +20,7 @@ mod life;
 mod network;
 mod node;
 mod parts;
+mod podman;
 mod process;
 mod programs;
 mod proxy;
@@ -42,11 +43,12 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A lab is a Kubernetes of one to three nodes with containerd, Multus, the reference CNI plugins and
-whereabouts, and a Docker daemon. Nothing in it can reach, or be reached from, anything outside this machine.
+whereabouts, a Docker daemon and Podman. Nothing in it can reach, or be reached from, anything outside this machine.
 
 Examples:
   cargo xtask lab up --install
   cargo xtask lab run -- kubectl get nodes
+  cargo xtask lab run --once --nodes 1 --name mine -- docker info
   cargo xtask lab stop kubelet-2 --kill
   cargo xtask lab down")]
 pub(crate) struct Args {
@@ -83,6 +85,12 @@ enum Task {
     },
     /// Run a command in the lab's network, with its kubectl and KUBECONFIG
     Run {
+        /// In a lab of its own, that is brought up for it and taken down after it
+        #[arg(long)]
+        once: bool,
+        /// With --once: how many nodes the cluster has
+        #[arg(long, requires = "once", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
+        nodes: u8,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
@@ -117,6 +125,9 @@ const KUBECONFIG: &str = "POD_LAB_KUBECONFIG";
 
 /// The variable that tells a test the socket of the lab's Docker daemon.
 const DOCKER: &str = "POD_LAB_DOCKER";
+
+/// The variable that tells a test the socket of the lab's Podman.
+const PODMAN: &str = "POD_LAB_PODMAN";
 
 /// The variable that tells a test this program, by which it can stop and start servers.
 const XTASK: &str = "POD_LAB_XTASK";
@@ -157,7 +168,17 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
                 println!("lab {name} is down ({})", span(since.elapsed()));
             }
         }
-        Task::Run { command } => return run(&loaded(name)?, command),
+        Task::Run { once: false, command, .. } => return run(&loaded(name)?, command),
+        Task::Run { once: true, nodes, command } => {
+            if Lab::folder(name).exists() {
+                return Err(format!("there is a lab {name}: give another --name"));
+            }
+            // Not this process, which is to outlive the lab: what starts servers is one of the lab's own.
+            let up = tier::call(&["up", "--nodes", &nodes.to_string()], name);
+            let done = up.and_then(|()| run(&loaded(name)?, command));
+            life::down(name)?;
+            return done;
+        }
         Task::User { user, group } => println!("{}", self::user(&loaded(name)?, user, group)?.display()),
         Task::Start { part } => {
             let lab = loaded(name)?;
@@ -217,6 +238,7 @@ fn run(lab: &Lab, command: &[OsString]) -> Result<ExitCode, String> {
     run.args(&words[1..]).args(command);
     run.env("PATH", path).env("KUBECONFIG", lab.admin()).env(KUBECONFIG, lab.admin());
     run.env(DOCKER, docker::socket(lab)).env("DOCKER_HOST", format!("unix://{}", docker::socket(lab).display()));
+    run.env(PODMAN, podman::socket(lab));
     run.env("POD_LAB_NAME", &lab.name).env("POD_LAB_IMAGE", containerd::IMAGE).env(XTASK, crate::project::own()?);
     // No proxy can be reached from there.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().to_lowercase().ends_with("_proxy")) {

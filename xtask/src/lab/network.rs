@@ -5,6 +5,9 @@
 //!   nodes  10.99.0.1/24 ── node-1 ── eth0  10.99.0.11/24     the cluster
 //!   net1 ──────────── node-1-net1 ── net1                    a parent for networks of tests
 //!   net2 ──────────── node-1-net2 ── net2                    another, on a wire of its own
+//!                                  pod-lab-NAME-docker
+//!   net1 ──────────── docker-net1 ── net1                    the same wires for Docker
+//!   net1 ──────────── here-net1 ──── up-net1                 and, in this namespace, for the embedded engine
 //! ```
 
 use super::parts::Part;
@@ -35,12 +38,15 @@ impl Part for Network {
         if there.contains(&main) {
             return Ok(());
         }
-        let mut names = vec![main.clone()];
+        let mut names = vec![main.clone(), lab.docker_netns(), lab.podman_netns()];
         names.extend(lab.nodes().map(|n| lab.node_netns(n)));
         for name in &names {
             run(Command::new("ip").args(["netns", "add", name]), "")?;
         }
         run(Command::new("ip").args(["-n", &main, "-batch", "-"]), &main_script(lab))?;
+        let links = ["lo"].iter().chain(PARENTS).map(|link| format!("link set {link} up\n"));
+        run(Command::new("ip").args(["-n", &lab.docker_netns(), "-batch", "-"]), &links.collect::<String>())?;
+        run(Command::new("ip").args(["-n", &lab.podman_netns(), "link", "set", "lo", "up"]), "")?;
         for node in lab.nodes() {
             let script = node_script(lab, node);
             run(Command::new("ip").args(["-n", &lab.node_netns(node), "-batch", "-"]), &script)?;
@@ -52,7 +58,9 @@ impl Part for Network {
 
     fn ready(&self, lab: &Lab) -> Result<(), String> {
         let there = namespaces()?;
-        let all = std::iter::once(lab.netns()).chain(lab.nodes().map(|n| lab.node_netns(n)));
+        let all = [lab.netns(), lab.docker_netns(), lab.podman_netns()]
+            .into_iter()
+            .chain(lab.nodes().map(|n| lab.node_netns(n)));
         match all.into_iter().find(|n| !there.contains(n)) {
             Some(missing) => Err(format!("no network namespace {missing}")),
             None => Ok(()),
@@ -69,6 +77,10 @@ fn main_script(lab: &Lab) -> String {
     say(format!("addr add {CONTROL}/{width} dev {BRIDGE}"));
     for parent in PARENTS {
         say(format!("link add {parent} up type bridge"));
+        say(format!("link add here-{parent} up master {parent} type veth peer name up-{parent}"));
+        say(format!("link set up-{parent} up"));
+        let docker = lab.docker_netns();
+        say(format!("link add docker-{parent} up master {parent} type veth peer name {parent} netns {docker}"));
     }
     for node in lab.nodes() {
         let (name, netns) = (node.name(), lab.node_netns(node));

@@ -2,7 +2,7 @@
 
 use super::process::{self, Program, Record};
 use super::site::Lab;
-use super::{addons, certificates, cluster, containerd, control, docker, etcd, kubelet, network, node, proxy};
+use super::{addons, certificates, cluster, containerd, control, docker, etcd, kubelet, network, node, podman, proxy};
 use crate::report::span;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -52,6 +52,7 @@ pub(super) fn all(lab: &Lab) -> Vec<Box<dyn Part>> {
         Box::new(control::Scheduler),
         Box::new(addons::Addons),
         Box::new(docker::Docker),
+        Box::new(podman::Podman),
     ];
     for n in lab.nodes() {
         parts.push(Box::new(node::NodeRoot(n)));
@@ -76,7 +77,8 @@ pub(super) fn find(lab: &Lab, name: &str) -> Result<Box<dyn Part>, String> {
 
 /// The names of the parts that are servers.
 pub(super) fn servers(lab: &Lab) -> Vec<String> {
-    let servers = ["etcd", "apiserver", "controller-manager", "scheduler", docker::NAME].map(String::from).into_iter();
+    let servers = ["etcd", "apiserver", "controller-manager", "scheduler", docker::NAME, podman::NAME];
+    let servers = servers.map(String::from).into_iter();
     let each = ["node", "containerd", "kubelet", "proxy"];
     servers.chain(lab.nodes().flat_map(|n| each.map(|e| format!("{e}-{}", n.0)))).collect()
 }

@@ -20,7 +20,8 @@ pub(super) const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// The addresses of pods; each node has a /24 of it.
 pub(super) const PODS: &str = "10.244.0.0/16";
 
-/// The interfaces of a node beside `eth0`, each on a bridge of its own: parents for the networks of tests.
+/// Wires for the networks of tests, each a bridge of its own. A node and Docker's namespace have an interface
+/// of that name on each, the lab's own namespace one called `up-NAME`.
 pub(super) const PARENTS: &[&str] = &["net1", "net2"];
 
 /// A node of the cluster.
@@ -103,6 +104,16 @@ impl Lab {
     /// The network namespace of a node.
     pub(super) fn node_netns(&self, node: Node) -> String {
         format!("{}-{}", self.netns(), node.name())
+    }
+
+    /// The network namespace of the Docker daemon.
+    pub(super) fn docker_netns(&self) -> String {
+        format!("{}-docker", self.netns())
+    }
+
+    /// The network namespace of Podman.
+    pub(super) fn podman_netns(&self) -> String {
+        format!("{}-podman", self.netns())
     }
 
     /// Its nodes.

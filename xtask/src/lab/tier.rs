@@ -33,10 +33,10 @@ impl ForTests {
         for name in site::names() {
             let pid = name.strip_prefix("test").and_then(|pid| pid.parse::<u32>().ok());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-                self.call(&["down"], &name)?;
+                call(&["down"], &name)?;
             }
         }
-        self.call(&["up"], &self.name)
+        call(&["up"], &self.name)
     }
 
     /// The words in front of a command that runs in it.
@@ -48,19 +48,19 @@ impl ForTests {
 
     /// Takes it down, unless it was there before.
     pub(crate) fn end(&self) -> Result<(), String> {
-        if self.kept { Ok(()) } else { self.call(&["down"], &self.name) }
+        if self.kept { Ok(()) } else { call(&["down"], &self.name) }
     }
+}
 
-    /// This program again: it becomes root by itself.
-    fn call(&self, words: &[&str], name: &str) -> Result<(), String> {
-        let own = crate::project::own()?;
-        let mut command = Command::new(own);
-        let status = command.arg("lab").args(words).args(["--name", name]).status();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("cargo xtask lab {} --name {name}: {status}", words.join(" "))),
-            Err(e) => Err(format!("run this program: {e}")),
-        }
+/// A command of `xtask lab`, by this program again: it becomes root by itself.
+pub(super) fn call(words: &[&str], name: &str) -> Result<(), String> {
+    let own = crate::project::own()?;
+    let mut command = Command::new(own);
+    let status = command.arg("lab").args(words).args(["--name", name]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo xtask lab {} --name {name}: {status}", words.join(" "))),
+        Err(e) => Err(format!("run this program: {e}")),
     }
 }
 

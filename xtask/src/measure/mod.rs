@@ -3,10 +3,13 @@
 
 mod apart;
 mod copy;
+pub(crate) mod docker;
 mod exec;
 pub(crate) mod k8s;
+mod python;
 mod start;
 mod table;
+mod tree;
 mod up;
 mod world;
 
@@ -40,6 +43,7 @@ const MEASURES: &[&str] = &["version", "exec", "start", "copy", "up"];
 pub(crate) fn measure(args: &Args) -> Result<ExitCode, String> {
     let measures = match args.on {
         Group::Local => MEASURES,
+        Group::Docker => docker::MEASURES,
         Group::K8s => k8s::MEASURES,
     };
     if let Some(unknown) = args.only.iter().find(|o| !measures.contains(&o.as_str())) {
@@ -49,6 +53,7 @@ pub(crate) fn measure(args: &Args) -> Result<ExitCode, String> {
     let taken = runtime.block_on(async {
         match args.on {
             Group::Local => take(args).await,
+            Group::Docker => docker::take(args.runs, &args.only).await,
             Group::K8s => k8s::take(args.runs, &args.only).await,
         }
     });

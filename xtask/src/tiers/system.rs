@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// What the tier is to do.
@@ -36,11 +37,39 @@ pub(super) fn run(project: &Project, report: &mut Report, plan: Plan) {
     });
     let Some((own, programs)) = programs.filter(|_| built) else { return };
     let world = World { own, pod: project.target.join("debug/pod"), soak, programs };
-    root_tests(project, report, &world);
-    on_second_kernel(project, report, &world);
-    examples(project, report, &world);
-    topologies(project, report, &world);
-    lab_tests(project, report, &world, install, build);
+    let since = Instant::now();
+    // Most of both rows is waiting: one for the cluster, one for the links of this machine.
+    let (up, came_up) = mpsc::channel();
+    let (beside, in_cluster): (Vec<_>, Vec<_>) = project.lab_tests().into_iter().partition(apart_from_the_cluster);
+    let mut lab = None;
+    report.beside(
+        |row| {
+            lab = raise(row, install, build);
+            let runner = lab.as_ref().and_then(|(_, runner)| runner.clone());
+            // The other row is gone only when it broke off.
+            let _ = up.send(runner.clone());
+            row.remark(format!("the lab was ready after {}", span(since.elapsed())));
+            lab_tests(row, &world, &in_cluster, runner.as_deref());
+        },
+        |row| {
+            root_tests(project, row, &world);
+            on_second_kernel(project, row, &world);
+            examples(project, row, &world);
+            topologies(project, row, &world);
+            let runner = came_up.recv().ok().flatten();
+            lab_tests(row, &world, &beside, runner.as_deref());
+        },
+    );
+    if let Some((lab, _)) = lab {
+        report.check("lab: down", || lab.end());
+    }
+    // Not beside anything: on its one slow processor the servers there would give each other up.
+    tagged_tests(project, report, &world);
+}
+
+/// Whether a test of the lab has nothing to do with its cluster, whose servers other tests stop.
+fn apart_from_the_cluster(test: &MarkedTest) -> bool {
+    test.package == "pod-docker"
 }
 
 /// How a program is run on real links.
@@ -60,6 +89,7 @@ impl Programs {
     fn build(project: &Project) -> Result<Self, String> {
         let mut tests = project.root_tests();
         tests.extend(project.lab_tests());
+        tests.extend(project.tagged_tests());
         let mut command = cargo(project, &["build", "--locked", "--workspace", "--bins"]);
         for test in &tests {
             command.args(["--features", &test.features.join(","), "--test", &test.target]);
@@ -147,34 +177,51 @@ fn on_second_kernel(project: &Project, report: &mut Report, world: &World) {
     }
 }
 
-/// Every test target that needs the lab: it is started for them, and taken down after them.
-fn lab_tests(project: &Project, report: &mut Report, world: &World, install: bool, build: Option<lab::Build>) {
-    let tests = project.lab_tests();
-    if tests.is_empty() {
-        return;
-    }
-    let since = Instant::now();
-    let mut runner = Vec::new();
-    let mut lab = None;
-    let up = build.is_none_or(|build| report.check("lab: programs", || build.finish()))
-        && report.check("lab: up", || {
-            let chosen = lab.insert(lab::ForTests::choose()?);
-            chosen.ensure(install)?;
-            runner = chosen.runner()?;
-            Ok(())
-        });
-    let ready = span(since.elapsed());
-    for test in &tests {
-        if up {
-            marked(report, world, test, &runner);
-        } else {
-            report.check(&format!("{}: {}", test.package, test.target), || Err("the lab is not up".into()));
+/// Every test target that needs a lab on a kernel with tags: a small one in the second kernel.
+fn tagged_tests(project: &Project, report: &mut Report, world: &World) {
+    let own = world.own.display().to_string();
+    let kernel = [&own, "second-kernel", "--"];
+    let lab = [&own, "lab", "run", "--once", "--nodes", "1", "--name", "tagged", "--"];
+    let runner: Vec<String> = kernel.iter().chain(&lab).map(ToString::to_string).collect();
+    for test in project.tagged_tests() {
+        let name = format!("{}: {} in a lab on the second kernel", test.package, test.target);
+        if let Some(mut command) = started(report, world, &test, &name, &runner) {
+            report.run_chosen(&name, &mut command);
         }
     }
-    if let Some(lab) = lab {
-        report.check("lab: down", || lab.end());
+}
+
+/// Starts the lab. With it, the words in front of a command that runs in it; none is a failure that has been
+/// told.
+fn raise(
+    report: &mut Report,
+    install: bool,
+    build: Option<lab::Build>,
+) -> Option<(lab::ForTests, Option<Vec<String>>)> {
+    if !build.is_none_or(|build| report.check("lab: programs", || build.finish())) {
+        return None;
     }
-    report.remark(format!("the lab was ready after {ready}, and took {} in all", span(since.elapsed())));
+    let mut lab = None;
+    let mut runner = None;
+    report.check("lab: up", || {
+        let chosen = lab.insert(lab::ForTests::choose()?);
+        chosen.ensure(install)?;
+        runner = Some(chosen.runner()?);
+        Ok(())
+    });
+    lab.map(|lab| (lab, runner))
+}
+
+/// Test targets that need the lab.
+fn lab_tests(report: &mut Report, world: &World, tests: &[MarkedTest], runner: Option<&[String]>) {
+    for test in tests {
+        match runner {
+            Some(runner) => marked(report, world, test, runner),
+            None => {
+                report.check(&format!("{}: {}", test.package, test.target), || Err("the lab is not up".into()));
+            }
+        }
+    }
 }
 
 /// A test program, started by the words in front of it, as cargo would.

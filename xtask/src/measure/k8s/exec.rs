@@ -1,18 +1,20 @@
 //! Programs run in a running pod.
 
+use super::super::python::Python;
 use super::super::table::{Row, Target};
 use super::super::world::{alternate, call, say, wait};
-use super::python::Python;
 use super::world::Cluster;
 use pod::prelude::*;
 use std::time::Instant;
+
+const SCRIPT: &str = include_str!("../../../scripts/exec-warm-k8s.py");
 
 /// `true` in a running pod, from the command line and from the library.
 pub(super) async fn exec(cluster: &Cluster, runs: usize) -> Result<Vec<Row>, Error> {
     say("exec");
     let connection = cluster.start("exec").await?;
     let (ctr, container) = cluster.containerd("exec")?;
-    let mut python = Python::start(&cluster.namespace, "exec")?;
+    let mut python = Python::start(SCRIPT, &[&cluster.namespace, "exec"])?;
     let address = cluster.address("exec");
     let library = |_| {
         let begun = Instant::now();

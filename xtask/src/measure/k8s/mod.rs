@@ -5,7 +5,6 @@ mod copy;
 mod exec;
 mod files;
 mod network;
-mod python;
 mod start;
 mod world;
 

@@ -76,6 +76,13 @@ impl Cluster {
         command
     }
 
+    /// A shell with `kubectl` between other programs, `$namespace` named for it.
+    pub(super) fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.env("HOME", self.folder.path()).env("namespace", &self.namespace).args(["-e", "-c", script]);
+        command
+    }
+
     /// The `pod` command.
     pub(super) fn pod(&self) -> Command {
         Command::new(&self.pod)
@@ -135,7 +142,8 @@ impl Cluster {
             .map_err(|e| Error::unexpected("kubectl's version is no JSON").with_source(e))?;
         let version = |which: &str| told[which]["gitVersion"].as_str().unwrap_or("unknown").to_owned();
         let python = self.tell(
-            Command::new(super::python::program()?).args(["-c", "import kubernetes; print(kubernetes.__version__)"]),
+            Command::new(super::super::python::program()?)
+                .args(["-c", "import kubernetes; print(kubernetes.__version__)"]),
         )?;
         Ok(format!(
             "Kubernetes {}, two nodes on the machine; kubectl {}; the client for Python {python}.",

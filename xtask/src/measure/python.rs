@@ -1,4 +1,4 @@
-//! The Kubernetes client for Python, kept running, so that only its exec is timed.
+//! A platform's client for Python, kept running, so that only its exec is timed.
 
 use crate::bench::python::VARIABLE;
 use pod::prelude::*;
@@ -7,11 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-const SCRIPT: &str = include_str!("../../../scripts/exec-warm.py");
-
 /// The interpreter.
 pub(super) fn program() -> Result<PathBuf, Error> {
-    let missing = || Error::invalid("this is run by `cargo xtask bench --on k8s`").with_context("missing", VARIABLE);
+    let missing = || Error::invalid("this is run by `cargo xtask bench`").with_context("missing", VARIABLE);
     std::env::var_os(VARIABLE).map(PathBuf::from).ok_or_else(missing)
 }
 
@@ -23,9 +21,11 @@ pub(super) struct Python {
 }
 
 impl Python {
-    pub(super) fn start(namespace: &str, pod: &str) -> Result<Self, Error> {
+    /// Starts a script that does one exec for each line it reads, and prints the seconds that it took.
+    pub(super) fn start(script: &str, arguments: &[&str]) -> Result<Self, Error> {
         let mut child = Command::new(program()?)
-            .args(["-c", SCRIPT, namespace, pod])
+            .args(["-c", script])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,6 +1,6 @@
 """Runs `true` in a pod by the Kubernetes client for Python, once for each line of stdin, on one client.
 
-usage: exec-warm.py NAMESPACE POD
+usage: exec-warm-k8s.py NAMESPACE POD
 Prints the seconds that each took, from the call to the exit status.
 """
 
