@@ -4,7 +4,10 @@ use crate::args::{Globals, OutputFormat};
 use crate::exit::Exit;
 use crate::nearest::nearest;
 use crate::output::{self, Report};
-use pod::{Address, Backend, BackendUri, Config, Defaults, Error, ErrorKind, Filter, Registry, Result, WorkloadName};
+use pod::{
+    Address, Backend, BackendUri, Capabilities, Config, Defaults, Error, ErrorKind, Filter, Registry, Result,
+    WorkloadName,
+};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
@@ -15,8 +18,11 @@ use tokio::sync::Mutex;
 pub(crate) struct Context {
     pub(crate) globals: Globals,
     registry: OnceLock<Registry>,
-    reached: Mutex<BTreeMap<BackendUri, Arc<dyn Backend>>>,
+    reached: Mutex<BTreeMap<BackendUri, Reached>>,
 }
+
+/// A backend, and what was wanted of it when it was reached.
+type Reached = (Capabilities, Arc<dyn Backend>);
 
 /// A workload and the backend it is on.
 #[derive(Debug, Clone)]
@@ -72,12 +78,19 @@ impl Context {
 
     /// Reaches a backend; a second call gives the same.
     pub(crate) async fn reach(&self, uri: &BackendUri) -> Result<Arc<dyn Backend>> {
+        self.reach_for(uri, Capabilities::all()).await
+    }
+
+    /// Reaches a backend of which no more than this is wanted: see [`Registry::connect_for`].
+    pub(crate) async fn reach_for(&self, uri: &BackendUri, wanted: Capabilities) -> Result<Arc<dyn Backend>> {
         let mut reached = self.reached.lock().await;
-        if let Some(backend) = reached.get(uri) {
+        if let Some((known, backend)) = reached.get(uri)
+            && wanted.iter().all(|c| known.has(c))
+        {
             return Ok(backend.clone());
         }
-        let backend = self.registry()?.connect(uri).await?;
-        reached.insert(uri.clone(), backend.clone());
+        let backend = self.registry()?.connect_for(uri, wanted).await?;
+        reached.insert(uri.clone(), (wanted, backend.clone()));
         Ok(backend)
     }
 
@@ -86,11 +99,17 @@ impl Context {
         self.reach(&self.default_backend()?).await
     }
 
-    /// Reaches the backend of the workload at this address. Whether the workload is there is not asked.
+    /// Reaches the backend of the workload at this address, for what needs neither its networks nor its
+    /// limits. Whether the workload is there is not asked.
     pub(crate) async fn target(&self, text: &str) -> Result<Target> {
+        self.target_for(text, Capabilities::none()).await
+    }
+
+    /// Reaches the backend of the workload at this address, of which no more than this is wanted.
+    pub(crate) async fn target_for(&self, text: &str, wanted: Capabilities) -> Result<Target> {
         let address = self.resolve(text)?;
         let name = address.require_workload()?.clone();
-        Ok(Target { backend: self.reach(&address.backend).await?, name })
+        Ok(Target { backend: self.reach_for(&address.backend, wanted).await?, name })
     }
 
     /// Prints a report in the format asked for.

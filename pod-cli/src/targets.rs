@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::output::OutcomeList;
 use futures_util::StreamExt;
 use futures_util::stream;
-use pod::{Filter, Result};
+use pod::{Capabilities, Filter, Result};
 use std::future::Future;
 
 /// A filter for these labels.
@@ -30,7 +30,7 @@ pub(crate) async fn choose(context: &Context, chosen: &Chosen) -> Result<Vec<Tar
 
 /// The workloads of the default backend that pass.
 pub(crate) async fn by_label(context: &Context, filter: Filter) -> Result<Vec<Target>> {
-    let backend = context.reach_default().await?;
+    let backend = context.reach_for(&context.default_backend()?, Capabilities::none()).await?;
     let list = backend.list(filter).await?;
     Ok(list.iter().map(|w| Target { backend: backend.clone(), name: w.name().clone() }).collect())
 }

@@ -4,7 +4,7 @@ use super::command;
 use crate::runtime::Load;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
-use pod::{Defaults, Filter, Registry, Result};
+use pod::{Capabilities, Defaults, Filter, Registry, Result};
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn names() -> Result<Vec<String>> {
     let uri = registry.default_backend(std::env::var("POD_BACKEND").ok().as_deref())?;
     crate::runtime::run(Load::Light, async {
         let list = async {
-            let workloads = registry.connect(&uri).await?.list(Filter::all()).await?;
+            let workloads = registry.connect_for(&uri, Capabilities::none()).await?.list(Filter::all()).await?;
             Ok(workloads.iter().map(|w| w.name().to_string()).collect())
         };
         tokio::time::timeout(PATIENCE, list).await.unwrap_or(Ok(Vec::new()))

@@ -119,7 +119,13 @@ fn refuse(e: &clap::Error) -> Exit {
     let wants_json = wants_json(std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()));
     let verb = partial.as_ref().and_then(|m| m.subcommand_name());
     let runs = matches!(verb, Some("exec" | "run"));
-    let hint = (runs && !std::env::args_os().any(|a| a == "--")).then_some(BEHIND_DASHES);
+    let dashes = std::env::args_os().position(|a| a == "--");
+    let before: Vec<_> = std::env::args_os().take(dashes.unwrap_or(usize::MAX)).collect();
+    let hint = if verb == Some("run") && e.kind() == ClapKind::UnknownArgument && before.iter().any(|a| a == "-v") {
+        Some(VERBOSE)
+    } else {
+        (runs && dashes.is_none()).then_some(BEHIND_DASHES)
+    };
     if wants_json && e.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = e.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text);
@@ -144,6 +150,10 @@ fn refuse(e: &clap::Error) -> Exit {
 
 /// What those need to know who write a command line as for other tools.
 const BEHIND_DASHES: &str = "the program and its arguments come after `--`, such as `pod exec web -- ls -la`";
+
+/// The same for those who mount by `-v`.
+const VERBOSE: &str =
+    "-v is for more messages; what is mounted is given by --volume or --mount, such as --volume data:/data";
 
 /// Whether a command line that could not be parsed asks for JSON, or else the environment does.
 fn wants_json(arguments: impl Iterator<Item = String>) -> bool {

@@ -1,7 +1,9 @@
 //! Values that take more than one word to describe.
 
 use jiff::{SignedDuration, Timestamp};
-use pod::{AttachMode, AttachmentSpec, Error, Labels, NetworkName, PolicyRule, Result, Route};
+use pod::{
+    AttachMode, AttachmentSpec, Error, Labels, Mount, MountSource, NetworkName, PolicyRule, Result, Route, VolumeName,
+};
 use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -145,6 +147,39 @@ pub(crate) fn attachment(s: &str) -> Result<AttachmentSpec> {
     Ok(spec)
 }
 
+/// Reads `SOURCE:PLACE`, with `:ro` behind for one that can't be written to. A source with a slash or a dot
+/// at its beginning is a path, which counts from our own directory; any other is a volume's name.
+pub(crate) fn mount(s: &str) -> Result<Mount> {
+    let bad = || {
+        Error::invalid("a mount is SOURCE:PLACE or SOURCE:PLACE:ro")
+            .with_context("given", format!("{s:?}"))
+            .with_hint("write /srv/site:/data, ./site:/data:ro or a volume's name, data:/data; --tmpfs mounts memory")
+    };
+    let (rest, read_only) = s.strip_suffix(":ro").map_or((s, false), |rest| (rest, true));
+    let (source, place) = rest.split_once(':').filter(|(_, place)| !place.contains(':')).ok_or_else(bad)?;
+    if source.contains('/') && !source.starts_with(['/', '.']) {
+        // Most likely a path, and no volume has such a name.
+        return Err(bad());
+    }
+    let source = if source.starts_with(['/', '.']) {
+        let path = std::path::absolute(source).map_err(|e| Error::io("our own directory is not known", e))?;
+        MountSource::Host(path.into_os_string().into_string().map_err(|_| bad())?)
+    } else {
+        MountSource::Volume(VolumeName::new(source)?)
+    };
+    Ok(Mount::new(source, place).with_read_only(read_only))
+}
+
+/// Reads `PLACE:SIZE`.
+pub(crate) fn tmpfs(s: &str) -> Result<Mount> {
+    let (place, bytes) = s.rsplit_once(':').ok_or_else(|| {
+        Error::invalid("a tmpfs is PLACE:SIZE")
+            .with_context("given", format!("{s:?}"))
+            .with_hint("write /tmp:64M: without a size it could take all memory")
+    })?;
+    Ok(Mount::new(MountSource::Tmpfs(size(bytes)?), place))
+}
+
 /// Reads a subnet.
 pub(crate) fn subnet(s: &str) -> Result<ipnet::IpNet> {
     s.parse().map_err(|_| {
@@ -242,6 +277,22 @@ mod tests {
         assert!(matches!(attachment("t:trunk=100+200").expect("good").mode, AttachMode::Trunk(ids) if ids.len() == 2));
         for bad in ["", "red:ip", "red:ip=x", "red:color=blue", "red:mac=1", "t:trunk=4095", "red:ip=10.0.0.5/24"] {
             assert!(attachment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mounts_are_read() {
+        let read = |s: &str| mount(s).map(|m| m.to_string()).expect(s);
+        assert_eq!(read("/srv/a b:/data"), "/srv/a b at /data");
+        assert_eq!(read("data:/data:ro"), "data at /data, read-only");
+        let here = std::env::current_dir().expect("a directory");
+        assert_eq!(read("./site:/data"), format!("{}/site at /data", here.display()));
+        assert_eq!(tmpfs("/tmp:64M").expect("good").to_string(), "tmpfs of 64.0 MiB at /tmp");
+        for bad in ["", "/data", "a/b:/data", ":/data", "/a:/b:/c", "/a:/b:rx"] {
+            assert!(mount(bad).is_err(), "{bad}");
+        }
+        for bad in ["/tmp", "/tmp:", "/tmp:much"] {
+            assert!(tmpfs(bad).is_err(), "{bad}");
         }
     }
 

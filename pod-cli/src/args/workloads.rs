@@ -2,7 +2,7 @@
 
 use super::values::{self, EnvArg, LabelArg, SinceArg};
 use clap::Args;
-use pod::{AttachmentSpec, Image, Signal};
+use pod::{AttachmentSpec, Image, Mount, PublishedPort, RestartPolicy, Signal};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,11 +15,17 @@ use std::time::Duration;
 The command returns when the workload runs, and prints its name. With -a, -i, -t or --rm it stays
 attached until the workload's command ends, and passes its exit code.
 
+What is mounted comes from the engine's machine: a path of it, which must be there, or a volume,
+which is made when it is not and stays when the workload goes. A port is published on the loopback
+of that machine unless an address is given, such as 0.0.0.0.
+
 Examples:
   pod run --name web -- sleep 1000
   pod run --rm -t -- bash
   pod run --name db --memory 512M --net red:ip=10.0.0.5 -l app=db -- sleep infinity
   pod run --name alpine --image archive:alpine.tar --keep-alive
+  pod run --name site --image nginx -p 8080:80 --mount ./site:/usr/share/nginx/html:ro
+  pod run --name cache --image redis --mount data:/data --tmpfs /tmp:64M --restart on-failure:3
   tar c . | pod run --rm -i -- tar t"
 )]
 pub(crate) struct Run {
@@ -90,6 +96,22 @@ pub(crate) struct Run {
     /// Let it know a host by name
     #[arg(long, value_name = "NAME=ADDRESS", value_parser = values::host)]
     pub(crate) host: Vec<(String, IpAddr)>,
+
+    /// Mount a path of the engine's machine in it, or a volume by name
+    #[arg(long, visible_alias = "volume", value_name = "SOURCE:PLACE[:ro]", value_parser = values::mount)]
+    pub(crate) mount: Vec<Mount>,
+
+    /// Mount memory in it, empty at each start, of at most this size
+    #[arg(long, value_name = "PLACE:SIZE", value_parser = values::tmpfs)]
+    pub(crate) tmpfs: Vec<Mount>,
+
+    /// Publish a port of it on the engine's machine: 80 at a free port, 8080:80, 0.0.0.0:8080:80, 53:53/udp
+    #[arg(short, long, value_name = "[HOST:]INSIDE")]
+    pub(crate) publish: Vec<PublishedPort>,
+
+    /// Start its command again when it has ended: no, on-failure or on-failure:COUNT, always, unless-stopped
+    #[arg(long, value_name = "POLICY", conflicts_with_all = ["attach", "interactive", "tty", "rm", "keep_alive"])]
+    pub(crate) restart: Option<RestartPolicy>,
 
     /// The keys that leave a terminal and let the command run on; empty for none
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = values::keys)]

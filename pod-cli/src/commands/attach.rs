@@ -3,7 +3,7 @@
 use crate::args::Attach;
 use crate::context::{Context, Target};
 use crate::exit::Exit;
-use crate::stdio::{OnSignal, Session, terminal_size};
+use crate::stdio::{End, OnSignal, Session, terminal_size};
 use crate::terminal;
 use pod::{AttachRequest, Error, ErrorKind, Result, State};
 use std::io::IsTerminal;
@@ -23,7 +23,8 @@ pub(super) async fn run(context: &Context, args: Attach) -> Result<Exit> {
     let stdin = workload.spec.stdin && !args.no_stdin;
     let tty = workload.spec.tty && stdin && std::io::stdin().is_terminal();
     let how = How { stdin, tty, logs: args.logs, keys: args.detach_keys.0 };
-    attach(context, &target, how, OnSignal::Forward).await
+    let end = attach(&target, how, OnSignal::Forward).await?;
+    super::exec::end(context, &target, end)
 }
 
 /// How to attach.
@@ -39,7 +40,7 @@ pub(super) struct How {
 }
 
 /// Stays attached until the command ends or the user leaves it.
-pub(super) async fn attach(context: &Context, target: &Target, how: How, on_signal: OnSignal) -> Result<Exit> {
+pub(super) async fn attach(target: &Target, how: How, on_signal: OnSignal) -> Result<End> {
     let mut request = AttachRequest::new(target.name.clone()).with_stdin(how.stdin).with_logs(how.logs);
     let mut session = Session::new(how.stdin, how.tty, on_signal)?;
     if how.tty {
@@ -47,5 +48,5 @@ pub(super) async fn attach(context: &Context, target: &Target, how: How, on_sign
         request = request.with_tty(Some(terminal_size()));
     }
     let process = target.backend.attach(request).await?;
-    super::exec::end(context, target, session.run(process).await?)
+    session.run(process).await
 }

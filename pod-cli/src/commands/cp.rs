@@ -8,7 +8,7 @@ use crate::progress::Bars;
 use crate::stdio::stdin_reader;
 use pod::copy::{self, CopyOptions, CopyReport, Verify};
 use pod::size::human;
-use pod::{Connection, Error, Registry, Result};
+use pod::{Capabilities, Connection, Error, Registry, Result};
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -138,7 +138,7 @@ impl Ends<'_> {
         let uri = resolved.backend;
         // Of two ends, it is for the one that can have it.
         let uri = if uri.scheme() == PODS { uri.with_option("helper", image) } else { uri };
-        Ok(Target { backend: self.context.reach(&uri).await?, name })
+        Ok(Target { backend: self.context.reach_for(&uri, Capabilities::none()).await?, name })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{Reader, print_json_line, write_bytes};
 use futures_util::StreamExt;
-use pod::{Error, ErrorKind, Event, EventKind, EventsRequest, Result};
+use pod::{Capabilities, Error, ErrorKind, Event, EventKind, EventsRequest, Result};
 
 pub(super) async fn run(context: &Context, args: Events) -> Result<Exit> {
     let (backend, request) = match &args.workload {
@@ -13,7 +13,10 @@ pub(super) async fn run(context: &Context, args: Events) -> Result<Exit> {
             let target = context.target(text).await?;
             (target.backend, EventsRequest::of(target.name))
         }
-        None => (context.reach_default().await?, EventsRequest::default()),
+        None => {
+            let backend = context.reach_for(&context.default_backend()?, Capabilities::none()).await?;
+            (backend, EventsRequest::default())
+        }
     };
     let mut events = backend.events(request).await?;
     while let Some(event) = events.next().await {

@@ -7,9 +7,9 @@ use crate::output::{
     AttachmentList, AttachmentView, NetworkList, NetworkView, OutcomeList, PolicyView, ProbeList, ProbeView, VerifyView,
 };
 use pod::{
-    AttachMode, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, BackendExt, CreateNetworkOutcome,
-    DetachRequest, Enforcement, Error, IsolateRequest, NetworkSpec, Networking, PolicyReport, PolicySpec, ProbeOutcome,
-    ProbeRequest, ProbeTarget, Result, VerifyRequest,
+    AttachMode, AttachNetworkRequest, Attachment, AttachmentFilter, AttachmentSpec, BackendExt, Capabilities,
+    CreateNetworkOutcome, DetachRequest, Enforcement, Error, IsolateRequest, NetworkSpec, Networking, PolicyReport,
+    PolicySpec, ProbeOutcome, ProbeRequest, ProbeTarget, Result, VerifyRequest,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ async fn remove(context: &Context, args: args::NetRm) -> Result<Exit> {
 }
 
 async fn attach(context: &Context, args: args::NetAttach) -> Result<Exit> {
-    let target = context.target(&args.workload).await?;
+    let target = context.target_for(&args.workload, Capabilities::all()).await?;
     let mut spec = AttachmentSpec::new(args.network);
     if !args.trunk.is_empty() {
         spec.mode = AttachMode::Trunk(args.trunk);
@@ -123,7 +123,7 @@ async fn attach(context: &Context, args: args::NetAttach) -> Result<Exit> {
 }
 
 async fn detach(context: &Context, args: args::NetDetach) -> Result<Exit> {
-    let target = context.target(&args.workload).await?;
+    let target = context.target_for(&args.workload, Capabilities::all()).await?;
     let request = DetachRequest::new(target.name.clone(), args.network);
     match target.backend.require_networking()?.detach(request).await {
         Ok(outcome) => done(context, &target.name, &outcome),
@@ -139,7 +139,7 @@ struct Aim {
 }
 
 async fn test(context: &Context, args: args::NetTest) -> Result<Exit> {
-    let from = context.target(&args.from).await?;
+    let from = context.target_for(&args.from, Capabilities::all()).await?;
     let mut aims = Vec::new();
     for to in &args.to {
         match to.parse::<IpAddr>() {
@@ -169,7 +169,7 @@ async fn test(context: &Context, args: args::NetTest) -> Result<Exit> {
 
 /// Every address of a workload.
 async fn addresses(context: &Context, to: &str) -> Result<Vec<Aim>> {
-    let target = context.target(to).await?;
+    let target = context.target_for(to, Capabilities::all()).await?;
     let attachments: Vec<Attachment> = match target.backend.inspect(&target.name).await {
         Ok(workload) => workload.attachments,
         Err(e) => return Err(target.explain(e).await),

@@ -5,10 +5,10 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{WorkloadList, WorkloadView};
 use crate::targets::filter;
-use pod::Result;
+use pod::{Capabilities, Result};
 
 pub(super) async fn run(context: &Context, args: Ps) -> Result<Exit> {
-    let backend = context.reach_default().await?;
+    let backend = context.reach_for(&context.default_backend()?, Capabilities::none()).await?;
     let mut wanted = filter(&args.label).with_running(!args.all);
     if let Some(topology) = args.topology {
         wanted = wanted.with_topology(topology);

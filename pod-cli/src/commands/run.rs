@@ -6,11 +6,11 @@ use crate::context::{Context, Target};
 use crate::exit::Exit;
 use crate::output::{Report, WorkloadView};
 use crate::signals::Controls;
-use crate::stdio::OnSignal;
+use crate::stdio::{End, OnSignal};
 use futures_util::StreamExt;
 use pod::{
-    BackendExt, Capability, CreateRequest, Error, ErrorKind, EventsRequest, Limits, LogsRequest, RemoveRequest, Result,
-    State, Workload, WorkloadName, WorkloadSpec,
+    BackendExt, Capability, CreateRequest, Error, ErrorKind, EventsRequest, Limits, LogsRequest, RemoveRequest,
+    Requires, Result, Signal, State, Workload, WorkloadName, WorkloadSpec,
 };
 use std::hash::{BuildHasher, Hasher};
 
@@ -22,17 +22,23 @@ const A_MOMENT: std::time::Duration = std::time::Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, args: Run) -> Result<Exit> {
     let stays = args.attach || args.interactive || args.tty || args.rm;
-    let target = match &args.name {
-        Some(name) => context.target(name).await?,
-        None => Target { backend: context.reach_default().await?, name: made_up()? },
-    };
     if args.tty && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(Error::invalid("stdin is no terminal, and -t needs one").with_hint("leave -t out; -i passes stdin"));
     }
-    let spec = spec(&args, target.name.clone())?;
+    let (uri, name) = match &args.name {
+        Some(text) => {
+            let address = context.resolve(text)?;
+            let name = address.require_workload()?.clone();
+            (address.backend, name)
+        }
+        None => (context.default_backend()?, made_up()?),
+    };
+    let request = CreateRequest::new(spec(&args, name.clone())?).with_start();
+    let wanted = request.requires().into_iter().collect();
+    let target = Target { backend: context.reach_for(&uri, wanted).await?, name };
     let mut controls = Controls::new(false)?;
     let begun = jiff::Timestamp::now();
-    let mut create = target.backend.create(CreateRequest::new(spec).with_start());
+    let mut create = target.backend.create(request);
     let made = tokio::select! {
         made = &mut create => made,
         signal = controls.end() => {
@@ -132,6 +138,9 @@ fn spec(args: &Run, name: WorkloadName) -> Result<WorkloadSpec> {
     spec.cwd = args.workdir.clone();
     spec.attachments = args.net.clone();
     spec.hosts = args.host.iter().cloned().collect();
+    spec.mounts = args.mount.iter().chain(&args.tmpfs).cloned().collect();
+    spec.ports = args.publish.clone();
+    spec.restart = args.restart.unwrap_or_default();
     Ok(spec)
 }
 
@@ -179,12 +188,25 @@ async fn settled(args: &Run, target: &Target, workload: Workload) -> Result<Work
 /// Stays attached until the command has ended, and removes the workload with `--rm`.
 async fn stay(context: &Context, args: &Run, target: &Target) -> Result<Exit> {
     let how = How { stdin: args.interactive || args.tty, tty: args.tty, logs: true, keys: args.detach_keys.0.clone() };
-    let stop = OnSignal::Stop(target.backend.clone(), target.name.clone());
+    let stops = target.backend.capabilities().has(Capability::StartStop);
+    let on_signal = match stops {
+        true => OnSignal::Stop(target.backend.clone(), target.name.clone()),
+        false => OnSignal::Leave,
+    };
     let result = if target.backend.capabilities().has(Capability::AttachStdio) {
-        match attach(context, target, how, stop).await {
+        match attach(target, how, on_signal).await {
             // It ended before it could be attached to: its log has all it wrote.
             Err(e) if e.kind() == ErrorKind::WrongState => ended(context, target).await,
-            other => other,
+            Err(e) => Err(e),
+            Ok(end) => {
+                if let End::Interrupted(signal) = end
+                    && !stops
+                    && !args.rm
+                {
+                    context.say(&goes_on(target, signal));
+                }
+                super::exec::end(context, target, end)
+            }
         }
     } else {
         followed(context, target, args.rm).await
@@ -210,19 +232,23 @@ async fn followed(context: &Context, target: &Target, removed: bool) -> Result<E
     match Controls::new(false)?.unless_ended(following).await? {
         Ok(()) => {
             let status = target.backend.wait_exit(&target.name).await?;
-            super::exec::end(context, target, crate::stdio::End::Ended(status))
+            super::exec::end(context, target, End::Ended(status))
         }
         Err(signal) => {
             if !removed {
-                context.say(&format!("ended by {signal}; {} goes on: `pod rm -f` removes it", target.name));
+                context.say(&goes_on(target, signal));
             }
             Ok(Exit::of_signal(signal.get()))
         }
     }
 }
 
+fn goes_on(target: &Target, signal: Signal) -> String {
+    format!("ended by {signal}; {} goes on: `pod rm -f` removes it", target.name)
+}
+
 async fn ended(context: &Context, target: &Target) -> Result<Exit> {
     super::logs::print(context, target, LogsRequest::new(target.name.clone()), false).await?;
     let status = target.backend.wait_exit(&target.name).await?;
-    super::exec::end(context, target, crate::stdio::End::Ended(status))
+    super::exec::end(context, target, End::Ended(status))
 }

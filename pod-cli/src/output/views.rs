@@ -3,7 +3,7 @@
 
 use super::{Report, Table, age};
 use jiff::Timestamp;
-use pod::{AttachMode, Attachment, BackendUri, ExitStatus, Labels, State, Workload};
+use pod::{AttachMode, Attachment, BackendUri, ExitStatus, Labels, Mount, PublishedPort, State, Workload};
 use std::collections::BTreeMap;
 
 /// How a program ended.
@@ -115,6 +115,33 @@ impl Report for AttachmentList {
     }
 }
 
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct PortView {
+    /// The address of the engine's machine.
+    pub(crate) address: String,
+    /// The port of the engine's machine; 0 while none is chosen.
+    pub(crate) host_port: u16,
+    /// The port inside.
+    pub(crate) port: u16,
+    /// `tcp` or `udp`.
+    pub(crate) protocol: &'static str,
+    #[serde(skip)]
+    text: String,
+}
+
+impl From<&PublishedPort> for PortView {
+    fn from(p: &PublishedPort) -> Self {
+        Self {
+            address: p.address.to_string(),
+            host_port: p.host_port,
+            port: p.port,
+            protocol: p.protocol.as_str(),
+            text: p.to_string(),
+        }
+    }
+}
+
 /// A workload.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub(crate) struct WorkloadView {
@@ -137,6 +164,13 @@ pub(crate) struct WorkloadView {
     /// Of all its interfaces, with prefix lengths.
     pub(crate) addresses: Vec<String>,
     pub(crate) networks: Vec<AttachmentView>,
+    pub(crate) mounts: Vec<Mount>,
+    /// Where its ports are published; while it does not run, where they are to be.
+    pub(crate) ports: Vec<PortView>,
+    /// `no`, `on-failure`, `on-failure:COUNT`, `always` or `unless-stopped`.
+    pub(crate) restart: String,
+    /// How often its command was started again.
+    pub(crate) restarts: u32,
     pub(crate) labels: Labels,
 }
 
@@ -152,6 +186,7 @@ impl WorkloadView {
             _ => None,
         };
         let networks: Vec<AttachmentView> = w.attachments.iter().map(Into::into).collect();
+        let ports = if w.state.is_running() { &w.ports } else { &w.spec.ports };
         Self {
             name: w.name().to_string(),
             address: address_of(backend, w.name().as_str()),
@@ -167,7 +202,20 @@ impl WorkloadView {
             pid: w.pid,
             addresses: networks.iter().flat_map(|n| n.addresses.clone()).collect(),
             networks,
+            mounts: w.spec.mounts.clone(),
+            ports: ports.iter().map(Into::into).collect(),
+            restart: w.spec.restart.to_string(),
+            restarts: w.restarts,
             labels: w.spec.labels.clone(),
+        }
+    }
+
+    /// The policy by which it is started again, if there is one, and how often it was.
+    fn restart_cell(&self) -> String {
+        match (self.restart.as_str(), self.restarts) {
+            ("no", _) => String::new(),
+            (policy, 0) => policy.to_owned(),
+            (policy, times) => format!("{policy} ({times} so far)"),
         }
     }
 
@@ -205,7 +253,7 @@ impl Report for WorkloadList {
         let now = Timestamp::now();
         let mut head = vec!["NAME", "STATE", "IMAGE", "ADDRESSES", "AGE"];
         if wide {
-            head.extend(["PID", "NETWORKS", "COMMAND", "LABELS", "ID"]);
+            head.extend(["PID", "NETWORKS", "PORTS", "MOUNTS", "RESTART", "COMMAND", "LABELS", "ID"]);
         }
         let mut t = Table::new(head);
         for w in &self.0 {
@@ -221,6 +269,9 @@ impl Report for WorkloadList {
                 row.extend([
                     w.pid.map(|p| p.to_string()).unwrap_or_default(),
                     networks.join(","),
+                    w.ports.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join(","),
+                    w.mounts.iter().map(|m| m.at.as_str()).collect::<Vec<_>>().join(","),
+                    w.restart_cell(),
                     w.command.join(" "),
                     labels(&w.labels),
                     w.id.clone(),
@@ -324,6 +375,13 @@ impl Report for InspectList {
                     format!("{} on {}, {vlan}, {}, {}", n.interface, n.network, n.addresses.join(" "), n.mac),
                 );
             }
+            for p in &w.ports {
+                put("port", p.text.clone());
+            }
+            for m in &w.mounts {
+                put("mount", m.to_string());
+            }
+            put("restart", w.restart_cell());
             for (name, ip) in &v.hosts {
                 put("host", format!("{name} is {ip}"));
             }

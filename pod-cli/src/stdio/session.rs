@@ -22,6 +22,8 @@ pub(crate) enum OnSignal {
     Forward,
     /// Its workload is stopped with the signal.
     Stop(Arc<dyn Backend>, WorkloadName),
+    /// It is left.
+    Leave,
 }
 
 /// How a session ended.
@@ -102,8 +104,15 @@ impl Session {
                     // It wrote to a closed pipe, which ends most programs; one that goes on regardless
                     // is ended as a pipe's reader expects.
                     if tokio::time::timeout(NOTICE, process.wait()).await.is_err() {
-                        process.kill().await?;
-                        break Ok(End::Ended(ExitStatus::Signaled(13)));
+                        break match process.kill().await {
+                            Ok(()) => Ok(End::Ended(ExitStatus::Signaled(Signal::PIPE.get()))),
+                            // There is no way to: it is left.
+                            Err(e) if e.kind() == ErrorKind::Unsupported => {
+                                tracing::info!(error = %e, "nobody reads the command's output any more");
+                                Ok(End::Interrupted(Signal::PIPE))
+                            }
+                            Err(e) => Err(e),
+                        };
                     }
                 }
                 control = self.controls.next() => match (control, asked) {
@@ -144,6 +153,7 @@ impl Session {
         let act = async {
             match &self.on_signal {
                 OnSignal::Kill => process.kill().await.map(|()| Some(End::Interrupted(signal))),
+                OnSignal::Leave => Ok(Some(End::Interrupted(signal))),
                 OnSignal::Forward => process.signal(signal).await.map(|()| None),
                 OnSignal::Stop(backend, name) => {
                     backend.stop(StopRequest::new(name.clone()).with_signal(signal)).await.map(|_| None)

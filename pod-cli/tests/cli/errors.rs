@@ -37,6 +37,43 @@ fn a_program_without_dashes_before_it_gets_a_tip() {
 }
 
 #[test]
+fn what_a_backend_lacks_is_refused_by_name() {
+    for (arguments, capability) in [
+        (["--mount", "data:/data"], "lifecycle.mounts"),
+        (["--tmpfs", "/tmp:1M"], "lifecycle.mounts"),
+        (["--publish", "8080:80"], "lifecycle.ports"),
+        (["--restart", "on-failure:3"], "lifecycle.restart"),
+    ] {
+        let e = run(&[&["run"][..], &arguments, &["--", "true"]].concat());
+        assert_eq!(e.code, 125);
+        assert!(e.stderr.contains(capability), "{}", e.stderr);
+    }
+    let both = run(&["run", "--rm", "--restart", "always", "--", "true"]);
+    assert!(both.code == 125 && both.stderr.contains("--restart"), "{}", both.stderr);
+}
+
+#[test]
+fn what_can_not_be_mounted_published_or_started_again_is_told() {
+    for (arguments, says) in [
+        (["--volume", "srv/site:/data"], "./site:/data:ro"),
+        (["--mount", "data"], "SOURCE:PLACE"),
+        (["--mount", "data:data"], "the path inside is not absolute"),
+        (["--tmpfs", "/tmp"], "PLACE:SIZE"),
+        (["-p", "80:x"], "8080:80"),
+        (["-p", "80/sctp"], "tcp or udp"),
+        (["--restart", "sometimes"], "on-failure:3"),
+        (["--restart", "on-failure:0"], "no restart policy"),
+        (["-v", "data:/data"], "--volume data:/data"),
+    ] {
+        let e = run(&[&["run"][..], &arguments, &["--", "true"]].concat());
+        assert_eq!(e.code, 125);
+        assert!(e.stderr.contains(says), "{arguments:?}: {}", e.stderr);
+    }
+    let twice = run(&["run", "-p", "8080:80", "-p", "8080:81", "--", "true"]);
+    assert!(twice.code == 125 && twice.stderr.contains("same port of the machine"), "{}", twice.stderr);
+}
+
+#[test]
 fn usage_errors_are_json_on_request() {
     for arguments in [["-o", "json", "ps", "--nosuch"], ["ps", "--nosuch", "--output", "json"]] {
         let e = run(&arguments);
