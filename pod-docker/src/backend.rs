@@ -3,7 +3,7 @@
 use crate::attach;
 use crate::config::DockerConfig;
 use crate::connection::DockerConnection;
-use crate::containers::{self, Inspected};
+use crate::containers::{self, Inspected, Turns};
 use crate::engine::http::Http;
 use crate::engine::{Engine, Info, Kind, Query};
 use crate::exec::Target;
@@ -35,6 +35,7 @@ pub struct DockerBackend {
     config: Arc<DockerConfig>,
     owner: String,
     networking: DockerNetworking,
+    turns: Turns,
 }
 
 /// Whether a daemon must be asked for what it can do (`GET /info`) to know whether it can do this. Docker
@@ -142,7 +143,8 @@ impl DockerBackend {
         let about = BackendInfo::new(uri, engine.kind.product(), engine.about.version.clone());
         let capabilities = capabilities(&engine, info.as_ref(), &config);
         let networking = DockerNetworking::new(engine.clone(), owner.clone(), config.plugin);
-        Ok(Self { info: about, capabilities, engine, config, owner, networking })
+        let turns = Turns::default();
+        Ok(Self { info: about, capabilities, engine, config, owner, networking, turns })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -229,8 +231,10 @@ impl Backend for DockerBackend {
     async fn create(&self, request: CreateRequest) -> Result<Workload> {
         let (tell, told) = oneshot::channel();
         let backend = self.clone();
+        let turn = self.turns.take(&request.spec.name).await;
         // Not part of the caller's future: what a creation that is given up made is taken back.
         tokio::spawn(async move {
+            let _turn = turn;
             let made = backend.make(request).await;
             if let Err(Ok(workload)) = tell.send(made)
                 && let Err(f) = containers::remove(&backend.engine, &workload.id, true).await

@@ -44,6 +44,8 @@ fn main() -> ExitCode {
         .with_bad_image(bad)
         .with_jobs(6)
         .with_scale(6.0)
+        // containerd 1.6 closes an exec's streams before it has read all of them.
+        .with_losses(2)
         .with_nothing_enforced();
     let mut code = pod_testkit::run(target);
     let left = runtime.block_on(pod_core::Backend::list(&backend, Filter::all())).expect("a list");

@@ -15,7 +15,7 @@ mod signal;
 
 pub use inside::{Comparison, about, list};
 pub use manifest::Manifest;
-pub use marks::{Mark, Scanner};
+pub use marks::{Mark, Marks, Scanner};
 pub use probe::Pinger;
 pub use signal::{search, signal, signalled};
 

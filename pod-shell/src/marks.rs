@@ -90,6 +90,57 @@ impl Scanner {
     }
 }
 
+/// The marks of one wrapper in both outputs of its program: all of them on stderr, or on a terminal, and that
+/// of the end on stdout too.
+#[derive(Debug)]
+pub struct Marks {
+    told: Scanner,
+    on_stdout: Scanner,
+    ended: bool,
+    stdout_ended: bool,
+}
+
+impl Marks {
+    /// Looks for marks with this token.
+    pub fn new(token: &str) -> Self {
+        Self { told: Scanner::new(token), on_stdout: Scanner::new(token), ended: false, stdout_ended: false }
+    }
+
+    /// What of stderr, or of the terminal, is the program's, and the marks in it.
+    pub fn told(&mut self, data: Bytes) -> (Bytes, Vec<Mark>) {
+        let (data, marks) = self.told.scan(data);
+        self.ended |= marks.iter().any(|m| matches!(m, Mark::Ended(_)));
+        (data, marks)
+    }
+
+    /// What of a stdout beside a stderr is the program's.
+    pub fn on_stdout(&mut self, data: Bytes) -> Bytes {
+        let (data, marks) = self.on_stdout.scan(data);
+        self.stdout_ended |= !marks.is_empty();
+        data
+    }
+
+    /// Whether the program said on stderr, or on the terminal, that it ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it ended, and its stdout came to no end: what came of it is not all that was printed.
+    pub fn is_cut(&self) -> bool {
+        self.ended && !self.stdout_ended
+    }
+
+    /// Whether it ended, and all that it printed came.
+    pub fn is_whole(&self) -> bool {
+        self.ended && self.stdout_ended
+    }
+
+    /// What is held back of either when nothing more comes: of stderr or the terminal, and of stdout.
+    pub fn rest(&mut self) -> (Bytes, Bytes) {
+        (self.told.rest(), self.on_stdout.rest())
+    }
+}
+
 fn read(text: &[u8]) -> Option<Mark> {
     let text = std::str::from_utf8(text).ok()?;
     let (kind, number) = text.split_at_checked(1)?;
@@ -123,6 +174,20 @@ mod tests {
             assert_eq!(out, plain, "in pieces of {size}: {}", out.escape_ascii());
             assert_eq!(marks, [Mark::Began(42), Mark::NoProgram, Mark::Ended(7)], "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn an_output_without_its_end_is_cut() {
+        let mut marks = Marks::new("tok");
+        assert_eq!(marks.on_stdout(Bytes::from_static(b"out")), "out");
+        assert!(!marks.is_cut() && !marks.is_whole(), "the program may still print");
+        let (data, told) = marks.told(Bytes::from_static(b"err\x01pod:tok:E0\x02"));
+        assert_eq!((data.as_ref(), told), (&b"err"[..], vec![Mark::Ended(0)]));
+        assert!(marks.has_ended() && marks.is_cut());
+        assert_eq!(marks.on_stdout(Bytes::from_static(b"more\x01pod:tok:E0\x02")), "more");
+        assert!(marks.is_whole() && !marks.is_cut());
+        marks.on_stdout(Bytes::from_static(b"\x01po"));
+        assert_eq!(marks.rest(), (Bytes::new(), Bytes::from_static(b"\x01po")));
     }
 
     #[test]

@@ -4,11 +4,13 @@ mod create;
 mod machine;
 mod state;
 mod stop;
+mod turns;
 
 pub(crate) use create::{create, start_error};
 pub(crate) use machine::{Bindings, explained};
 pub(crate) use state::{Inspected, exit_status};
 pub(crate) use stop::stop;
+pub(crate) use turns::Turns;
 
 use crate::engine::failure::Failure;
 use crate::engine::{Engine, Kind, Query, part};

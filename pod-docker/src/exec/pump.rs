@@ -10,7 +10,7 @@ use crate::engine::frame::{Frames, Output};
 use crate::engine::{Query, part};
 use bytes::Bytes;
 use pod_core::{BoxDuplex, ExitStatus, Streams};
-use pod_shell::{Mark, Scanner};
+use pod_shell::{Mark, Marks};
 use serde::Deserialize;
 use std::io;
 use std::pin::Pin;
@@ -47,6 +47,8 @@ pub(crate) enum End {
 pub(crate) struct Progress {
     pub(crate) first: Option<Mark>,
     pub(crate) end: Option<End>,
+    /// All that it printed came, or no more of it comes.
+    over: bool,
 }
 
 /// A program's streams under way.
@@ -130,6 +132,7 @@ pub(crate) fn attach(stream: BoxDuplex, stdin: bool, tty: bool) -> (Streams, Car
         // Nobody has anything dropped before it was read.
         let _discard = discard;
         let lost = pump.carry(reader).await;
+        pump.over(true);
         (pump.out, pump.err) = (None, None);
         // How the command ended is the container's to tell.
         let end = lost.map_or(End::Exited(ExitStatus::Unknown), End::Lost);
@@ -157,7 +160,8 @@ enum StdinEnd {
 }
 
 /// Carries stdin, and tells its end. A program that has ended reads nothing more: whoever still writes
-/// learns it by the closed pipe, and the daemon, which would wait for the rest, by the closed half.
+/// learns it by the closed pipe; and the daemon, which would wait for the rest, by the closed half, when all
+/// output came.
 async fn feed(
     mut from: DuplexStream,
     mut to: WriteHalf<BoxDuplex>,
@@ -178,6 +182,11 @@ async fn feed(
         whole = carried => whole,
         _ = end_of(&mut progress) => false,
     };
+    if !whole {
+        // Nobody who could tell is as good as told.
+        drop(from);
+        let _ = progress.wait_for(|p| p.over).await;
+    }
     // A connection that is gone needs no end.
     let _ = match end {
         StdinEnd::Typed if whole => to.write_all(&[4]).await,
@@ -206,20 +215,6 @@ impl AsyncRead for Whole {
             }
             _ => Poll::Ready(Ok(())),
         }
-    }
-}
-
-/// The marks of a program's wrapper: on stderr or the terminal, and on stdout at the program's end.
-struct Marks {
-    told: Scanner,
-    on_stdout: Scanner,
-    /// Which of the two marks of the end came: that on stderr, that on stdout.
-    ended: (bool, bool),
-}
-
-impl Marks {
-    fn new(token: &str) -> Self {
-        Self { told: Scanner::new(token), on_stdout: Scanner::new(token), ended: (false, false) }
     }
 }
 
@@ -267,7 +262,7 @@ impl Pump {
                 }
             }
         }
-        if let Some((rest, of_stdout)) = self.marks.as_mut().map(|m| (m.told.rest(), m.on_stdout.rest())) {
+        if let Some((rest, of_stdout)) = self.marks.as_mut().map(Marks::rest) {
             self.give(!self.tty, rest).await;
             self.give(false, of_stdout).await;
         }
@@ -276,17 +271,19 @@ impl Pump {
 
     /// Why what came of a program that said that it ended is not all it printed.
     fn cut(&self, lost: Option<&String>) -> Option<String> {
-        match self.marks.as_ref()?.ended {
-            (true, _) if lost.is_some() => lost.cloned(),
+        let marks = self.marks.as_ref()?;
+        match lost {
+            Some(why) if marks.has_ended() => Some(why.clone()),
             // A daemon waits two seconds for the rest of an exec's output when that has ended (Docker's
             // `StreamConfig.Wait`), and drops what comes later.
-            (true, false) if !self.tty => Some("the end of the program's output was lost".into()),
+            None if marks.is_cut() && !self.tty => Some("the end of the program's output was lost".into()),
             _ => None,
         }
     }
 
     async fn run(mut self, target: Target, exec: String, reader: ReadHalf<BoxDuplex>, cut: Cut) {
         let lost = self.carry(reader).await;
+        self.over(true);
         if let Some(why) = self.cut(lost.as_ref()) {
             cut.get_or_init(|| why);
         }
@@ -311,12 +308,12 @@ impl Pump {
         let to_err = output != Output::Stdout;
         let Some(known) = &mut self.marks else { return self.give(to_err, data).await };
         if to_err == self.tty {
-            let (data, marks) = known.on_stdout.scan(data);
-            known.ended.1 |= !marks.is_empty();
-            return self.give(to_err, data).await;
+            let data = known.on_stdout(data);
+            let over = known.is_whole();
+            self.give(to_err, data).await;
+            return self.over(over);
         }
-        let (data, marks) = known.told.scan(data);
-        known.ended.0 |= marks.iter().any(|m| matches!(m, Mark::Ended(_)));
+        let (data, marks) = known.told(data);
         for mark in &marks {
             if !matches!(mark, Mark::Ended(_)) {
                 self.report.send_modify(|p| {
@@ -333,6 +330,13 @@ impl Pump {
                 self.report.send_modify(|p| p.end = Some(End::Exited(ExitStatus::Exited(code))));
             }
         }
+        let over = self.marks.as_ref().is_some_and(Marks::is_whole);
+        self.over(over);
+    }
+
+    /// Says, once, that nothing more is waited for.
+    fn over(&self, over: bool) {
+        self.report.send_if_modified(|p| over && !std::mem::replace(&mut p.over, true));
     }
 
     async fn give(&mut self, to_err: bool, data: Bytes) {

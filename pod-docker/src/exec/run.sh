@@ -1,5 +1,5 @@
-_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_v=$4 _pod_l=$5
-shift 5
+_pod_t=$1 _pod_w=$2 _pod_h=$3 _pod_s=$4 _pod_v=$5 _pod_l=$6
+shift 6
 while [ "$_pod_l" -gt 0 ]; do
 _pod_x=$(printf '%b.' "$1")
 shift
@@ -43,5 +43,6 @@ exec 3>&2 2>/dev/null
 _pod_n=$?
 _pod_m "E$_pod_n"
 _pod_m "E$_pod_n" 3>&1
+[ -z "$_pod_s" ] || cat >/dev/null || while read -r _pod_x; do :; done
 exit "$_pod_n"
 fi

@@ -10,7 +10,7 @@
 
 use pod_core::{Error, ExecRequest, Result};
 
-/// Its arguments: the token, a terminal's rows and columns or nothing, how many variables follow for
+/// Its arguments: the token, a terminal's rows and columns or nothing, a word where there is a stdin, how many variables follow for
 /// `env`, how many words follow as escapes (all or none); the variables; the program and its arguments.
 const RUN: &str = include_str!("run.sh");
 
@@ -96,7 +96,8 @@ pub(crate) fn run(request: &ExecRequest, token: &str) -> Result<Wrapped> {
     };
     let (rows, cols) = request.tty.map_or_else(Default::default, |t| (t.rows.to_string(), t.cols.to_string()));
     let (count, escapes) = (count.to_string(), escapes.to_string());
-    let fixed = [SHELL, "-c", RUN, "pod", token, &rows, &cols, &count, &escapes];
+    let stdin = if request.stdin { "stdin" } else { "" };
+    let fixed = [SHELL, "-c", RUN, "pod", token, &rows, &cols, stdin, &count, &escapes];
     let argv = fixed.iter().map(|w| (*w).to_owned()).chain(words).collect();
     Ok(Wrapped { argv, env })
 }
@@ -172,6 +173,24 @@ mod tests {
                 let (out, marks) = ran(&shell, &ExecRequest::new([program]));
                 assert_eq!((marks.first(), out.as_str()), (Some(&mark), ""), "{shell:?} {program}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_program_does_not_read_of_its_stdin_is_taken() {
+        use std::io::Write as _;
+        for shell in shells() {
+            let wrapped = run(&ExecRequest::new(["echo", "done"]).with_stdin(), "token").expect("an argv");
+            let mut command = Command::new(shell[0]);
+            command.args(&shell[1..]).args(&wrapped.argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.stderr(Stdio::null()).spawn().expect("the shell runs");
+            let mut stdin = child.stdin.take().expect("a pipe");
+            // More than a pipe holds, and no line's end in it.
+            stdin.write_all(&vec![b'x'; 1 << 20]).expect("nobody has closed it");
+            drop(stdin);
+            let output = child.wait_with_output().expect("an end");
+            let (out, ends) = Scanner::new("token").scan(output.stdout.into());
+            assert_eq!((out.as_ref(), ends), (&b"done\n"[..], vec![Mark::Ended(0)]), "{shell:?}");
         }
     }
 

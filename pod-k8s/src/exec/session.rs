@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use pod_core::{ExitStatus, TtySize};
 use pod_shell::pipe::{self, Outlet, Reader};
-use pod_shell::{Mark, Scanner};
+use pod_shell::{Mark, Marks};
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
@@ -58,28 +58,24 @@ pub(crate) struct Setup {
 
 /// What is known of a program by its wrapper.
 pub(crate) struct Wrapper {
-    /// The marks, which are taken out of its output. Without a terminal the last of them tells the end, and
+    /// Its marks, which are taken out of the output. Without a terminal the last of them tells the end, and
     /// only it is believed when that is success: an API server whose connection to the node breaks calls
     /// that a success too.
-    marks: Scanner,
+    marks: Marks,
     runs: Runs,
     /// Tells whether anything of it still lives in the container, or may.
     lives: Lives,
-    /// A program's end is marked on stdout, too: what came before that mark is all that it printed itself.
-    on_stdout: Scanner,
-    /// Which of the two marks of its end came: that on stderr, that on stdout.
-    ended: (bool, bool),
 }
 
 impl Wrapper {
     /// What is known before anything came.
     pub(crate) fn new(token: &str, runs: Runs, lives: Lives) -> Self {
-        Self { marks: Scanner::new(token), runs, lives, on_stdout: Scanner::new(token), ended: (false, false) }
+        Self { marks: Marks::new(token), runs, lives }
     }
 
     /// A program ended and said so, and what it printed did not come to its end.
     fn is_cut(&self) -> bool {
-        self.runs == Runs::Program && self.ended == (true, false)
+        self.runs == Runs::Program && self.marks.is_cut()
     }
 }
 
@@ -305,14 +301,11 @@ impl Outputs<'_> {
     /// Where the wrapper's marks are: on stderr, or on the terminal.
     async fn marked(&mut self, data: Bytes) {
         let (data, marks) = match &mut self.wrapper {
-            Some(wrapper) => wrapper.marks.scan(data),
+            Some(wrapper) => wrapper.marks.told(data),
             None => (data, Vec::new()),
         };
         self.give(data, self.err.is_some()).await;
         for mark in marks {
-            if let (Mark::Ended(_), Some(wrapper)) = (mark, &mut self.wrapper) {
-                wrapper.ended.0 = true;
-            }
             self.report.send_modify(|p| match mark {
                 Mark::Ended(code) => {
                     p.end.get_or_insert(End::Exited(ExitStatus::Exited(code)));
@@ -327,11 +320,7 @@ impl Outputs<'_> {
     /// What comes on stdout beside a stderr.
     async fn unmarked(&mut self, data: Bytes) {
         let data = match &mut self.wrapper {
-            Some(wrapper) if wrapper.runs == Runs::Program => {
-                let (data, marks) = wrapper.on_stdout.scan(data);
-                wrapper.ended.1 |= !marks.is_empty();
-                data
-            }
+            Some(wrapper) if wrapper.runs == Runs::Program => wrapper.marks.on_stdout(data),
             _ => data,
         };
         self.give(data, false).await;
@@ -380,7 +369,7 @@ impl Outputs<'_> {
 
     /// Serves what is in files to those who still read.
     async fn drain(&mut self) {
-        if let Some((rest, of_stdout)) = self.wrapper.as_mut().map(|w| (w.marks.rest(), w.on_stdout.rest())) {
+        if let Some((rest, of_stdout)) = self.wrapper.as_mut().map(|w| w.marks.rest()) {
             self.give(rest, self.err.is_some()).await;
             self.give(of_stdout, false).await;
         }

@@ -196,7 +196,7 @@ async fn wait(cluster: &Cluster, posted: Pod, mut listener: Listener) -> Result<
             Notice::Warning(event) if event.involved_object.uid == uid => {
                 if let Some(failure) = failure::of_event(&event) {
                     let again = failure::times(&event) >= WARNINGS || repeats(&patience, &failure);
-                    if failure.final_ || (again && !failure.slow) {
+                    if failure.ends_the_wait(again) {
                         return Err(failure.into_error(&name));
                     }
                     heard(&mut patience, failure, end);

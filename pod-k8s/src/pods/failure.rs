@@ -51,6 +51,11 @@ impl Failure {
         self
     }
 
+    /// Whether nothing is waited for any more, told for the first time or once more.
+    pub(crate) fn ends_the_wait(&self, again: bool) -> bool {
+        self.final_ || (again && !self.slow)
+    }
+
     /// Reason and sentence.
     pub(crate) fn words(&self) -> String {
         if self.message.is_empty() { self.reason.clone() } else { format!("{}: {}", self.reason, self.message) }
@@ -131,6 +136,10 @@ fn image_error(reason: &str, message: &str) -> Failure {
         .with_hint("check the image's reference; the node must be able to fetch it, or have it")
 }
 
+/// What a kubelet that has just begun says of a container before it has heard from the API server
+/// (`getServiceEnvVarMap`, kubelet_pods.go).
+const SERVICES: &str = "services have not yet been read at least once";
+
 /// What a container waits for, when waiting won't help.
 pub(crate) fn waiting(state: &ContainerState) -> Option<Failure> {
     let waiting = state.waiting.as_ref()?;
@@ -144,6 +153,7 @@ pub(crate) fn waiting(state: &ContainerState) -> Option<Failure> {
             .with_hint("the node has no such image, and may not fetch it"),
         "InvalidImageName" => Failure::new(ErrorKind::InvalidInput, reason, message),
         "SignatureValidationFailed" => Failure::new(ErrorKind::PermissionDenied, reason, message),
+        "CreateContainerConfigError" if message.contains(SERVICES) => return None,
         "CreateContainerConfigError" if message.contains("not found") => {
             Failure::new(ErrorKind::NotFound, reason, message)
         }
@@ -299,8 +309,11 @@ mod tests {
             let message = message.replace("pull access denied", "pull access denied: access denied");
             assert_eq!(of_waiting(reason, &message).map(|f| f.kind), Some(kind), "{reason} {message}");
         }
-        for passing in ["ContainerCreating", "PodInitializing"] {
-            assert_eq!(of_waiting(passing, ""), None);
+        let begun = "services have not yet been read at least once, cannot construct envvars";
+        for (passing, message) in
+            [("ContainerCreating", ""), ("PodInitializing", ""), ("CreateContainerConfigError", begun)]
+        {
+            assert_eq!(of_waiting(passing, message), None);
         }
     }
 
@@ -359,11 +372,11 @@ mod tests {
         let missing = "Multus: [ns/p/u]: error loading k8s delegates: cannot find a network-attachment-definition \
                        (blue) in namespace (ns): network-attachment-definitions.k8s.cni.cncf.io \"blue\" not found";
         let failure = of_event(&event("FailedCreatePodSandBox", missing)).expect("a failure");
-        assert!(failure.final_ && failure.kind == ErrorKind::NotFound);
+        assert!(failure.ends_the_wait(false) && failure.kind == ErrorKind::NotFound);
         let failure = of_event(&event("FailedCreatePodSandBox", "context deadline exceeded")).expect("a failure");
-        assert!(!failure.final_ && failure.slow);
+        assert!(!failure.ends_the_wait(false) && !failure.ends_the_wait(true), "a server may be slow for long");
         let failure = of_event(&event("FailedCreatePodSandBox", "no IP addresses available")).expect("a failure");
-        assert!(!failure.final_ && !failure.slow);
+        assert!(!failure.ends_the_wait(false) && failure.ends_the_wait(true));
         assert_eq!(of_event(&event("Pulling", "pulling image")), None);
     }
 }
