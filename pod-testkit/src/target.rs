@@ -36,6 +36,8 @@ pub struct Target {
     pub enforces: bool,
     /// A folder of the engine's machine that this program can write to under the same path, for mounts.
     pub shared: Option<PathBuf>,
+    /// How often the platform may lose an output of a program, and say so, while the machine is busy.
+    pub losses: usize,
     /// The words before a command that run it where the engine publishes ports; none are needed on its own machine.
     pub machine: Option<Vec<String>>,
     /// How much longer than on a fast machine waits may last.
@@ -61,6 +63,7 @@ impl Target {
             limits_shown: false,
             enforces: true,
             shared: None,
+            losses: 0,
             machine: None,
             scale: 1.0,
             jobs: 4,
@@ -108,6 +111,13 @@ impl Target {
     #[must_use]
     pub fn with_shared(mut self, dir: Option<PathBuf>) -> Self {
         self.shared = dir;
+        self
+    }
+
+    /// Lets the platform lose this many outputs in a row, where it says so; never a part in silence.
+    #[must_use]
+    pub fn with_losses(mut self, losses: usize) -> Self {
+        self.losses = losses;
         self
     }
 

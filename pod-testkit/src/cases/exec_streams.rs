@@ -37,12 +37,9 @@ async fn stdout_and_stderr_are_apart(lab: &Lab) -> Outcome {
 
 const MUCH: u64 = 64 << 20;
 
-/// How often a platform may lose an output and say so.
-const LOSSES: usize = 2;
-
 async fn much_output_comes_whole(lab: &Lab) -> Outcome {
     let (_, connection) = lab.running().await?;
-    for _ in 0..LOSSES {
+    for _ in 0..lab.target().losses {
         if much_output(lab, &*connection).await? == ExitStatus::Exited(0) {
             return Ok(());
         }

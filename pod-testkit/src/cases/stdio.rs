@@ -170,16 +170,18 @@ async fn signals_go_to_the_command(lab: &Lab) -> Outcome {
 }
 
 async fn the_command_can_have_a_terminal(lab: &Lab) -> Outcome {
-    // A platform may answer before the terminal has its new size: the command waits for it.
-    let script = "test -t 0 && test -t 1 && test -t 2 && echo terminal; read go; \
+    // A platform may answer before the terminal has its size: the command waits for it.
+    let script = "test -t 0 && test -t 1 && test -t 2 && echo terminal; \
+                  until [ \"$(stty size)\" = '40 90' ]; do sleep 0.1; done; stty size; read go; \
                   until [ \"$(stty size)\" = '31 117' ]; do sleep 0.1; done; stty size; sleep 3600";
     let name = lab.start(lab.script(script)?.with_tty(true).with_stdin(true)).await?.spec.name;
     let request = AttachRequest::new(name).with_stdin(true).with_logs(true);
-    let mut process = lab.backend().attach(request.with_tty(Some(TtySize { rows: 31, cols: 117 }))).await?;
+    let mut process = lab.backend().attach(request.with_tty(Some(TtySize { rows: 40, cols: 90 }))).await?;
     ensure!(process.take_stderr().is_none(), "there is a stderr beside the terminal");
     let mut stdin = process.take_stdin().ok_or_else(|| missing("stdin"))?;
     let mut stdout = process.take_stdout().ok_or_else(|| missing("stdout"))?;
-    read_until(lab, &mut stdout, "terminal\r\n").await?;
+    let begun = read_until(lab, &mut stdout, "40 90\r\n").await?;
+    ensure!(begun.starts_with("terminal\r\n"), "it has no terminal: {begun:?}");
     process.resize(TtySize { rows: 31, cols: 117 }).await?;
     stdin.write_all(b"go\n").await?;
     stdin.flush().await?;

@@ -270,7 +270,7 @@ faults! {
         "exec::a_terminal_interrupts",
     ];
     /// Resizes are lost.
-    ResizeLost breaks ["exec::a_terminal_resizes"];
+    ResizeLost breaks ["exec::a_terminal_resizes", "attach::the_command_can_have_a_terminal"];
     /// stderr comes on stdout.
     StderrOnStdout breaks [
         "attach::stdin_and_stdout_are_carried",
