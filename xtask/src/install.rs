@@ -44,6 +44,9 @@ pub(crate) const LAB: &[Tool] = &[
     tool("runc", "runc"),
     tool("dockerd", "docker.io"),
     tool("podman", "podman"),
+    tool("docker-registry", "docker-registry"),
+    // What is partly C is built with it.
+    tool("gcc", "gcc"),
     // No folder of programs: an absolute path is looked for as it is.
     tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];

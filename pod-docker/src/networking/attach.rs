@@ -66,13 +66,13 @@ impl DockerNetworking {
             }
             let taken = taken(self, &asked.network).await?;
             let mut place = endpoint::place(&self.engine, &spec.name, asked, network, &taken, avoid).map_err(about)?;
-            if self.engine.libpod.is_some() {
+            if endpoint::takes_names(&self.engine) {
                 if let Some(name) = &asked.interface {
                     used.remove(name);
                 }
                 place.name(asked.interface.as_ref(), &mut used, 0)?;
                 // Nobody else attaches it yet, and Podman knows only of those before it.
-                place.named = true;
+                place.named |= self.engine.libpod.is_some();
             }
             places.push(place);
         }
@@ -105,7 +105,7 @@ impl DockerNetworking {
             let taken = taken(self, &spec.name).await?;
             let about = |e: Error| e.with_context("workload", workload.as_str());
             let mut place = endpoint::place(&self.engine, workload, asked, &spec, &taken, &avoid).map_err(about)?;
-            if self.engine.libpod.is_some() {
+            if endpoint::takes_names(&self.engine) {
                 let (mut used, unknown) = self.interfaces(workload, &found.id).await?;
                 place.name(asked.interface.as_ref(), &mut used, unknown).map_err(about)?;
             }
@@ -158,7 +158,8 @@ impl DockerNetworking {
 
     /// Puts a container on a network without looking at who else is there.
     pub(super) async fn put(&self, found: &Inspected, spec: &NetworkSpec, asked: &AttachmentSpec) -> Result<()> {
-        let place = endpoint::place(&self.engine, &found.name()?, asked, spec, &BTreeMap::new(), &BTreeSet::new())?;
+        let mut place = endpoint::place(&self.engine, &found.name()?, asked, spec, &BTreeMap::new(), &BTreeSet::new())?;
+        place.interface.clone_from(&asked.interface);
         self.connect(found, spec, &place).await
     }
 

@@ -16,6 +16,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// The first version of the API that takes a MAC address for each interface: Docker 25.
 pub(super) const MAC_EACH: Version = Version(1, 44);
+/// The first version of the API that takes the name of an interface: Docker 28.
+const NAMES: Version = Version(1, 48);
+/// The option of an attachment that names its interface.
+const NAME: &str = "com.docker.network.endpoint.ifname";
 /// The option of an attachment that keeps its MAC address: what the daemon shows of one that does not run
 /// has none.
 const MAC: &str = "pod.mac";
@@ -59,10 +63,10 @@ impl Settings {
         (with.len(), without.len())
     }
 
-    /// The interfaces of POD's own making, and how many others there are, whose names are not told (Podman).
+    /// The interfaces whose names were asked for, and how many others there are.
     pub(super) fn interfaces(&self) -> (BTreeSet<IfName>, usize) {
         let all = self.networks.iter().flat_map(BTreeMap::values);
-        let named: Vec<_> = all.map(|e| libpod::kept_interface(e.aliases())).collect();
+        let named: Vec<_> = all.map(Endpoint::named).collect();
         let others = named.iter().filter(|n| n.is_none()).count();
         (named.into_iter().flatten().collect(), others)
     }
@@ -104,6 +108,12 @@ impl Endpoint {
         let kept = || self.driver_opts.as_ref()?.get(MAC)?.parse().ok();
         let kept = || kept().or_else(|| libpod::kept_mac(self.aliases()));
         self.mac_address.parse().ok().or_else(kept).or_else(|| self.ip().and_then(mac_of))
+    }
+
+    /// The name that was asked for its interface.
+    fn named(&self) -> Option<IfName> {
+        let told = self.driver_opts.as_ref().and_then(|o| o.get(NAME)?.parse().ok());
+        told.or_else(|| libpod::kept_interface(self.aliases()))
     }
 }
 
@@ -167,8 +177,9 @@ pub(crate) async fn attachments_of(
         let Some(mac) = endpoint.mac() else { continue };
         let net = spec.subnets.iter().find(|n| n.contains(&IpAddr::V4(ip)));
         let there = seen.iter().find(|(n, _)| Some(&IpNet::V4(*n)) == net).map(|(_, name)| name.clone());
-        let kept = || libpod::kept_interface(endpoint.aliases());
-        let interface = there.or_else(kept).map_or_else(|| expected(found, &spec.name), Ok)?;
+        let interface = there
+            .or_else(|| endpoint.named())
+            .map_or_else(|| expected(&found.networks, found.first_network(), &spec.name), Ok)?;
         let mut a = Attachment::new(workload.clone(), spec.name.clone(), interface, mac, spec.mtu);
         a.vlan = spec.vlan;
         a.ips = net.and_then(|n| IpNet::new(IpAddr::V4(ip), n.prefix_len()).ok()).into_iter().collect();
@@ -179,13 +190,16 @@ pub(crate) async fn attachments_of(
 }
 
 /// The interface that the daemon most likely makes for a network when the container starts: that of the
-/// network it was made on first.
-fn expected(found: &Inspected, network: &NetworkName) -> Result<IfName> {
-    let first = found.first_network();
-    let mut names: Vec<&str> = found.networks.names().collect();
+/// network it was made on first, and of names that were asked for none.
+fn expected(networks: &Settings, first: &str, network: &NetworkName) -> Result<IfName> {
+    let all = networks.networks.iter().flatten();
+    let mut names: Vec<&str> = all.filter(|(_, e)| e.named().is_none()).map(|(n, _)| n.as_str()).collect();
     names.sort_by_key(|n| (*n != first, *n));
     let at = names.iter().position(|n| *n == network.as_str()).unwrap_or(names.len());
-    IfName::new(format!("eth{at}"))
+    let (asked, _) = networks.interfaces();
+    let mut free =
+        (0..).map(|n| IfName::new(format!("eth{n}"))).filter(|n| n.as_ref().map_or(true, |n| !asked.contains(n)));
+    free.nth(at).ok_or_else(|| Error::unexpected("there is no name for an interface"))?
 }
 
 /// An attachment to be made: what to tell the daemon.
@@ -208,6 +222,11 @@ pub(crate) struct Place {
 /// Whether a daemon takes a MAC address for each interface.
 pub(super) fn takes_mac(engine: &Engine) -> bool {
     engine.libpod.is_some() || engine.version >= MAC_EACH
+}
+
+/// Whether a daemon takes the name of an interface.
+pub(super) fn takes_names(engine: &Engine) -> bool {
+    engine.libpod.is_some() || engine.version >= NAMES
 }
 
 impl Place {
@@ -240,6 +259,11 @@ impl Place {
         if let Some(mac) = self.mac {
             settings["MacAddress"] = mac.to_string().into();
             settings["DriverOpts"] = json!({MAC: mac.to_string()});
+        }
+        // The daemon makes the interfaces in another order at each start, and calls one without a name by the
+        // first that is free. So one of them needs none; with one, that would be taken by what others attach.
+        if let Some(name) = self.interface.as_ref().filter(|name| self.named || name.as_str() != "eth0") {
+            settings["DriverOpts"][NAME] = name.as_str().into();
         }
         settings
     }
@@ -326,6 +350,41 @@ mod tests {
         let running = read(json!({"IPAMConfig": null, "IPAddress": "10.1.0.4", "MacAddress": "02:42:0a:01:00:04"}));
         assert_eq!(running.ip(), Some(Ipv4Addr::new(10, 1, 0, 4)));
         assert_eq!(read(json!({})).ip(), None);
+    }
+
+    fn place(interface: &str, named: bool) -> Place {
+        Place {
+            network: "red".parse().expect("a name"),
+            ip: Ipv4Addr::new(10, 1, 0, 3),
+            free: true,
+            mac: None,
+            interface: Some(interface.parse().expect("a name")),
+            named,
+        }
+    }
+
+    #[test]
+    fn every_interface_but_the_first_is_told_its_name() {
+        let told = |interface, named| place(interface, named).settings()["DriverOpts"][NAME].clone();
+        assert_eq!(told("eth0", false), Value::Null);
+        for (interface, named) in [("eth0", true), ("eth1", false), ("lan0", true)] {
+            assert_eq!(told(interface, named), interface);
+        }
+    }
+
+    #[test]
+    fn an_interface_without_a_name_gets_one_that_nobody_asked_for() {
+        let read =
+            |networks: Value| -> Settings { serde_json::from_value(json!({"Networks": networks})).expect("some") };
+        let of = |all: &Settings, name: &str| {
+            expected(all, "blue", &name.parse().expect("a name")).expect("a name").to_string()
+        };
+        let asked = |name: &str| json!({"DriverOpts": {NAME: name}});
+        let some = read(json!({"blue": {}, "green": {}, "red": asked("eth1")}));
+        assert_eq!((of(&some, "blue").as_str(), of(&some, "green").as_str()), ("eth0", "eth2"));
+        assert_eq!(some.interfaces(), (["eth1".parse().expect("a name")].into(), 2));
+        assert_eq!(of(&read(json!({"blue": {}, "red": asked("eth0")})), "blue"), "eth1");
+        assert_eq!(of(&read(json!({"blue": {}, "amber": {}})), "amber"), "eth1");
     }
 
     #[test]

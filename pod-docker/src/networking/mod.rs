@@ -76,6 +76,9 @@ pub(crate) fn capabilities(engine: &Engine, info: &Info, plugin: Plugin) -> Vec<
     if has(plugin.word()) {
         able.push(C::Uplink);
     }
+    if endpoint::takes_names(engine) {
+        able.push(C::InterfaceName);
+    }
     // An interface of an ipvlan has its parent's.
     if engine.version >= endpoint::MAC_EACH && plugin != Plugin::Ipvlan {
         able.push(C::FixedMac);

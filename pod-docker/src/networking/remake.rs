@@ -95,7 +95,7 @@ pub(super) fn as_it_was(networking: &DockerNetworking, a: &Attachment) -> Attach
     let mut spec = AttachmentSpec::new(a.network.clone());
     spec.ips = a.ips.iter().map(ipnet::IpNet::addr).collect();
     spec.mac = endpoint::takes_mac(&networking.engine).then_some(a.mac);
-    spec.interface = networking.engine.libpod.is_some().then(|| a.interface.clone());
+    spec.interface = endpoint::takes_names(&networking.engine).then(|| a.interface.clone());
     spec
 }
 

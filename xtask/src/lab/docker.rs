@@ -1,12 +1,13 @@
-//! Docker: a daemon in a network namespace of its own.
+//! Docker: Debian's, and the one of today, which the lab builds. Each is a daemon in a network namespace of its
+//! own.
 //!
 //! It also has a mount namespace of its own: what it mounts for its containers is seen nowhere else, and
 //! goes with it, also when it is killed.
 
 use super::parts::Part;
 use super::process::{Place, Program, Record, output, wait};
-use super::site::{Lab, make};
-use super::{containerd, groups, network};
+use super::site::{self, Lab, make};
+use super::{certificates, containerd, groups, network, registry};
 use serde_json::Value;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,30 +15,74 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The name of the part.
-pub(super) const NAME: &str = "dockerd";
-
 /// How long an answer may take: loading an image is the longest.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The daemon, with its own containerd.
-#[derive(Debug)]
-pub(super) struct Docker;
-
-/// The daemon's socket.
-pub(super) fn socket(lab: &Lab) -> PathBuf {
-    lab.path("docker/docker.sock")
+/// A daemon, with its own containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Docker {
+    /// Debian's.
+    Packaged,
+    /// The one of today, in front of Debian's programs.
+    Built,
 }
 
-/// The kernel puts no overlay upon an overlay, such as a container's root is.
-fn storage(lab: &Lab) -> Result<&'static str, String> {
-    Ok(if containerd::is_on_overlay(lab)? { "vfs" } else { "overlay2" })
+impl Docker {
+    /// The name of the part.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Packaged => "dockerd",
+            Self::Built => site::MOBY,
+        }
+    }
+
+    /// The name of the engine, and of its folder.
+    fn engine(self) -> &'static str {
+        match self {
+            Self::Packaged => site::DOCKER,
+            Self::Built => site::MOBY,
+        }
+    }
+
+    /// A file of its folder.
+    fn path(self, lab: &Lab, below: &str) -> PathBuf {
+        lab.path(self.engine()).join(below)
+    }
+
+    /// The daemon's socket.
+    pub(super) fn socket(self, lab: &Lab) -> PathBuf {
+        self.path(lab, "docker.sock")
+    }
+
+    /// What only one of them is told, and what the shell does before.
+    fn own(self, lab: &Lab) -> Result<(String, String), String> {
+        // The kernel puts no overlay upon an overlay, such as a container's root is.
+        let stacked = containerd::is_on_overlay(lab)?;
+        Ok(match self {
+            Self::Packaged => {
+                let storage = if stacked { "vfs" } else { "overlay2" };
+                (String::new(), format!("--storage-driver {storage}"))
+            }
+            Self::Built => {
+                let programs = lab.program("docker-proxy")?;
+                let programs = programs.parent().ok_or("docker-proxy has no folder")?;
+                // Its runc is built without libseccomp. Its images are in containerd, unless told otherwise.
+                let storage = if stacked { "native" } else { "overlayfs" };
+                let options = format!("--seccomp-profile unconfined --storage-driver {storage}");
+                (format!("export PATH={}:$PATH\n", quote(programs)), options)
+            }
+        })
+    }
+}
+
+fn quote(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 /// Clears what a daemon that was killed left: its pid, which may be another's by now, so that it would not
 /// start; and its containerd, which sees none of the mounts of the next one.
-fn clear(lab: &Lab) -> Result<(), String> {
-    let containerd = lab.path("docker/exec/containerd/containerd.pid");
+fn clear(lab: &Lab, docker: Docker) -> Result<(), String> {
+    let containerd = docker.path(lab, "exec/containerd/containerd.pid");
     let pid = std::fs::read_to_string(&containerd).ok().and_then(|t| t.trim().parse::<u32>().ok());
     let is_one =
         |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "containerd");
@@ -45,7 +90,7 @@ fn clear(lab: &Lab) -> Result<(), String> {
         output(Command::new("kill").arg("-KILL").arg(pid.to_string()))?;
         wait(LIMIT, || if is_one(pid) { Err(format!("containerd {pid} does not end")) } else { Ok(()) })?;
     }
-    for file in [containerd, lab.path("docker/docker.pid")] {
+    for file in [containerd, docker.path(lab, "docker.pid")] {
         match std::fs::remove_file(&file) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{}: {e}", file.display())),
             _ => {}
@@ -56,49 +101,51 @@ fn clear(lab: &Lab) -> Result<(), String> {
 
 impl Part for Docker {
     fn name(&self) -> String {
-        NAME.into()
+        (*self).name().into()
     }
 
     fn needs(&self) -> Vec<String> {
-        vec![network::NAME.into()]
+        vec![network::NAME.into(), certificates::NAME.into()]
     }
 
     fn prepare(&self, lab: &Lab) -> Result<(), String> {
-        make(&lab.path("docker/run"))?;
-        if Record::load(&lab.name, NAME).is_none_or(|r| !r.alive()) {
-            clear(lab)?;
+        make(&self.path(lab, "run"))?;
+        registry::trust(lab, &self.path(lab, "etc"))?;
+        if Record::load(&lab.name, (*self).name()).is_none_or(|r| !r.alive()) {
+            clear(lab, *self)?;
         }
         Ok(())
     }
 
     fn program(&self, lab: &Lab) -> Result<Option<Program>, String> {
-        let place = Place { netns: lab.docker_netns(), mounts_of: None };
-        let quote = |path: PathBuf| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let place = Place { netns: lab.engine_netns(self.engine()), mounts_of: None };
+        let quoted = |below: &str| quote(&self.path(lab, below));
+        let (before, options) = self.own(lab)?;
         // Its own /run: locks and plugins of this machine are none of its business. Its key is written to
         // /etc/docker, whatever it is told.
         let script = format!(
-            "mount --bind {} /run\nmount -t tmpfs tmpfs /etc/docker\n\
+            "mount --bind {} /run\nmount --bind {} /etc/docker\n{before}\
              exec dockerd --data-root {} --exec-root {} --pidfile {} --host unix://{} \
-             --storage-driver {} --cgroup-parent {} --exec-opt native.cgroupdriver=cgroupfs",
-            quote(lab.path("docker/run")),
-            quote(lab.path("docker/data")),
-            quote(lab.path("docker/exec")),
-            quote(lab.path("docker/docker.pid")),
-            quote(socket(lab)),
-            storage(lab)?,
-            groups::of_docker(lab),
+             {options} --cgroup-parent {} --exec-opt native.cgroupdriver=cgroupfs",
+            quoted("run"),
+            quoted("etc"),
+            quoted("data"),
+            quoted("exec"),
+            quoted("docker.pid"),
+            quoted("docker.sock"),
+            groups::of_docker(lab, self.engine()),
         );
         let words = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-ec", &script];
         Ok(Some(Program { place, words: words.map(str::to_owned).to_vec() }))
     }
 
     fn ready(&self, lab: &Lab) -> Result<(), String> {
-        let (status, answer) = ask(&socket(lab), "GET", "/_ping", None)?;
+        let (status, answer) = ask(&self.socket(lab), "GET", "/_ping", None)?;
         if status == 200 { Ok(()) } else { Err(format!("it answers {status}: {answer}")) }
     }
 
     fn settle(&self, lab: &Lab) -> Result<(), String> {
-        load(&socket(lab), lab)
+        load(&self.socket(lab), lab)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The servers are put into the group `servers`, and what they start inherits it, unless kubelet moves it
 //! into the group of a pod, which is one of the lab's, too.
 
-use super::site::{Lab, make};
+use super::site::{Lab, PODMAN, make};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,14 +48,14 @@ pub(super) fn of_node(lab: &Lab, node: super::site::Node) -> String {
     format!("/{}/{}", Lab::mark(&lab.name), node.name())
 }
 
-/// The group below which dockerd makes those of its containers.
-pub(super) fn of_docker(lab: &Lab) -> String {
-    format!("/{}/docker", Lab::mark(&lab.name))
+/// The group below which a dockerd makes those of its containers.
+pub(super) fn of_docker(lab: &Lab, engine: &str) -> String {
+    format!("/{}/{engine}", Lab::mark(&lab.name))
 }
 
 /// The hierarchies, and of each the group below which Podman makes those of its containers.
 pub(super) fn of_podman(lab: &Lab) -> Vec<(PathBuf, PathBuf)> {
-    let own = |hierarchy: PathBuf| (hierarchy.clone(), hierarchy.join(Lab::mark(&lab.name)).join("podman"));
+    let own = |hierarchy: PathBuf| (hierarchy.clone(), hierarchy.join(Lab::mark(&lab.name)).join(PODMAN));
     hierarchies().into_iter().map(own).collect()
 }
 
@@ -66,7 +66,8 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
     for hierarchy in hierarchies() {
         let mut above = hierarchy;
         pass_on(&above)?;
-        let nodes: Vec<String> = lab.nodes().map(|n| n.name()).chain(["docker", "podman"].map(String::from)).collect();
+        let nodes: Vec<String> =
+            lab.nodes().map(|n| n.name()).chain(lab.engines().iter().map(|e| (*e).to_owned())).collect();
         above.push(Lab::mark(&lab.name));
         make(&above)?;
         inherit(&above)?;
@@ -75,7 +76,7 @@ pub(super) fn create(lab: &Lab) -> Result<(), String> {
             make(&above.join(&node))?;
             inherit(&above.join(&node))?;
             // Podman begins in its own, and passes on by itself.
-            if node != "podman" {
+            if node != PODMAN {
                 pass_on(&above.join(&node))?;
             }
         }

@@ -21,17 +21,21 @@ pub(super) fn lock(name: &str) -> Result<fs::File, String> {
 }
 
 /// Starts a lab, or what of it does not run. The cache has to have all programs.
-pub(super) fn up(name: &str, nodes: u8, say: impl Fn(&str) + Sync) -> Result<Lab, String> {
+pub(super) fn up(name: &str, nodes: u8, small: bool, say: impl Fn(&str) + Sync) -> Result<Lab, String> {
     let _lock = lock(name)?;
     let since = Instant::now();
     let cache = site::cache()?;
     let image = images::busybox(&cache, containerd::IMAGE)?;
     let programs = programs::build(&cache, &say)?;
-    let mut lab = Lab { name: name.to_owned(), nodes, cache, programs, image };
+    let mut lab = Lab { name: name.to_owned(), nodes, small, cache, programs, image };
     if Lab::complete(name).exists() {
         let there = loaded(name)?;
         if there.nodes != nodes {
             return Err(format!("lab {name} is up with {} nodes: take it down first", there.nodes));
+        }
+        if there.small != small {
+            let how = if there.small { "with" } else { "without" };
+            return Err(format!("lab {name} is up {how} --small: take it down first"));
         }
         lab = there;
     } else {

@@ -24,6 +24,7 @@ mod podman;
 mod process;
 mod programs;
 mod proxy;
+mod registry;
 mod site;
 mod status;
 mod tier;
@@ -33,6 +34,7 @@ pub(crate) use tier::{Build, ForTests};
 use crate::install;
 use crate::report::span;
 use clap::Subcommand;
+use docker::Docker;
 use site::{Lab, MOST_NODES};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,7 +45,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A lab is a Kubernetes of one to three nodes with containerd, Multus, the reference CNI plugins and
-whereabouts, a Docker daemon and Podman. Nothing in it can reach, or be reached from, anything outside this machine.
+whereabouts, two Docker daemons, Podman and a registry. Nothing in it can reach, or be reached from, anything outside this machine.
 
 Examples:
   cargo xtask lab up --install
@@ -67,6 +69,9 @@ enum Task {
         /// How many nodes the cluster has
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
         nodes: u8,
+        /// Without the Docker of today and the registry
+        #[arg(long)]
+        small: bool,
         /// Install what the lab needs, with apt-get
         #[arg(long)]
         install: bool,
@@ -91,6 +96,9 @@ enum Task {
         /// With --once: how many nodes the cluster has
         #[arg(long, requires = "once", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
         nodes: u8,
+        /// With --once: without the Docker of today and the registry
+        #[arg(long, requires = "once")]
+        small: bool,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
@@ -126,6 +134,18 @@ const KUBECONFIG: &str = "POD_LAB_KUBECONFIG";
 /// The variable that tells a test the socket of the lab's Docker daemon.
 const DOCKER: &str = "POD_LAB_DOCKER";
 
+/// The variable that tells a test the socket of the lab's Docker of today.
+const MOBY: &str = "POD_LAB_MOBY";
+
+/// The variable that tells a test the host and port of the lab's registry.
+const REGISTRY: &str = "POD_LAB_REGISTRY";
+
+/// The variable that tells a test who may use the registry: the user's name, a colon, and the password.
+const LOGIN: &str = "POD_LAB_REGISTRY_LOGIN";
+
+/// The variable that tells a test the certificate that the registry's is proven by.
+const AUTHORITY: &str = "POD_LAB_REGISTRY_CA";
+
 /// The variable that tells a test the socket of the lab's Podman.
 const PODMAN: &str = "POD_LAB_PODMAN";
 
@@ -138,14 +158,14 @@ pub(crate) fn lab(args: &Args) -> Result<ExitCode, String> {
     let say = |line: &str| println!("{line}");
     match &args.task {
         Task::Build => programs::build(&site::cache()?, say).map(|_| ExitCode::SUCCESS),
-        Task::Up { nodes, install } => {
+        Task::Up { nodes, small, install } => {
             install::ensure(install::LAB, *install)?;
             // As the user who called, so that Go's own caches stay that user's.
             programs::build(&site::cache()?, say)?;
             if let Some(code) = again_as_root()? {
                 return Ok(code);
             }
-            life::up(name, *nodes, say)?;
+            life::up(name, *nodes, *small, say)?;
             println!("{}", status::how_to_use(name));
             Ok(ExitCode::SUCCESS)
         }
@@ -169,12 +189,14 @@ fn as_root(name: &str, task: &Task) -> Result<ExitCode, String> {
             }
         }
         Task::Run { once: false, command, .. } => return run(&loaded(name)?, command),
-        Task::Run { once: true, nodes, command } => {
+        Task::Run { once: true, nodes, small, command } => {
             if Lab::folder(name).exists() {
                 return Err(format!("there is a lab {name}: give another --name"));
             }
             // Not this process, which is to outlive the lab: what starts servers is one of the lab's own.
-            let up = tier::call(&["up", "--nodes", &nodes.to_string()], name);
+            let nodes = nodes.to_string();
+            let words = ["up", "--nodes", &nodes, "--small"];
+            let up = tier::call(&words[..if *small { 4 } else { 3 }], name);
             let done = up.and_then(|()| run(&loaded(name)?, command));
             life::down(name)?;
             return done;
@@ -237,8 +259,12 @@ fn run(lab: &Lab, command: &[OsString]) -> Result<ExitCode, String> {
     let mut run = Command::new(&words[0]);
     run.args(&words[1..]).args(command);
     run.env("PATH", path).env("KUBECONFIG", lab.admin()).env(KUBECONFIG, lab.admin());
-    run.env(DOCKER, docker::socket(lab)).env("DOCKER_HOST", format!("unix://{}", docker::socket(lab).display()));
-    run.env(PODMAN, podman::socket(lab));
+    let docker = Docker::Packaged.socket(lab);
+    run.env("DOCKER_HOST", format!("unix://{}", docker.display())).env(DOCKER, docker).env(PODMAN, podman::socket(lab));
+    if !lab.small {
+        run.env(MOBY, Docker::Built.socket(lab)).env(REGISTRY, registry::address()).env(LOGIN, registry::LOGIN);
+        run.env(AUTHORITY, certificates::file(lab, "ca.crt"));
+    }
     run.env("POD_LAB_NAME", &lab.name).env("POD_LAB_IMAGE", containerd::IMAGE).env(XTASK, crate::project::own()?);
     // No proxy can be reached from there.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().to_lowercase().ends_with("_proxy")) {

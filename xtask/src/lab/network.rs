@@ -6,13 +6,14 @@
 //!   net1 ──────────── node-1-net1 ── net1                    a parent for networks of tests
 //!   net2 ──────────── node-1-net2 ── net2                    another, on a wire of its own
 //!                                  pod-lab-NAME-docker
-//!   net1 ──────────── docker-net1 ── net1                    the same wires for Docker
+//!   net1 ──────────── docker-net1 ── net1                    the same wires for each Docker
+//!   registry  10.98.0.1/24 ───────── registry  10.98.0.2/24  the engines' way to the registry
 //!   net1 ──────────── here-net1 ──── up-net1                 and, in this namespace, for the embedded engine
 //! ```
 
 use super::parts::Part;
 use super::process::{Place, output};
-use super::site::{CONTROL, Lab, NODES, Node, PARENTS};
+use super::site::{CONTROL, Lab, NODES, Node, PARENTS, PODMAN, REGISTRY};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -22,6 +23,9 @@ pub(super) const NAME: &str = "network";
 
 /// The bridge of the nodes.
 const BRIDGE: &str = "nodes";
+
+/// The bridge by which the engines reach the registry, and their interfaces on it.
+const WIRE: &str = "registry";
 
 /// The network namespaces and what is between them.
 #[derive(Debug)]
@@ -38,15 +42,14 @@ impl Part for Network {
         if there.contains(&main) {
             return Ok(());
         }
-        let mut names = vec![main.clone(), lab.docker_netns(), lab.podman_netns()];
-        names.extend(lab.nodes().map(|n| lab.node_netns(n)));
-        for name in &names {
+        for name in &of(lab) {
             run(Command::new("ip").args(["netns", "add", name]), "")?;
         }
         run(Command::new("ip").args(["-n", &main, "-batch", "-"]), &main_script(lab))?;
-        let links = ["lo"].iter().chain(PARENTS).map(|link| format!("link set {link} up\n"));
-        run(Command::new("ip").args(["-n", &lab.docker_netns(), "-batch", "-"]), &links.collect::<String>())?;
-        run(Command::new("ip").args(["-n", &lab.podman_netns(), "link", "set", "lo", "up"]), "")?;
+        for (n, engine) in lab.engines().iter().enumerate() {
+            let script = engine_script(lab, n, engine);
+            run(Command::new("ip").args(["-n", &lab.engine_netns(engine), "-batch", "-"]), &script)?;
+        }
         for node in lab.nodes() {
             let script = node_script(lab, node);
             run(Command::new("ip").args(["-n", &lab.node_netns(node), "-batch", "-"]), &script)?;
@@ -58,14 +61,23 @@ impl Part for Network {
 
     fn ready(&self, lab: &Lab) -> Result<(), String> {
         let there = namespaces()?;
-        let all = [lab.netns(), lab.docker_netns(), lab.podman_netns()]
-            .into_iter()
-            .chain(lab.nodes().map(|n| lab.node_netns(n)));
-        match all.into_iter().find(|n| !there.contains(n)) {
+        match of(lab).into_iter().find(|n| !there.contains(n)) {
             Some(missing) => Err(format!("no network namespace {missing}")),
             None => Ok(()),
         }
     }
+}
+
+/// The network namespaces that a lab is to have.
+fn of(lab: &Lab) -> Vec<String> {
+    let engines = lab.engines().iter().map(|e| lab.engine_netns(e));
+    std::iter::once(lab.netns()).chain(engines).chain(lab.nodes().map(|n| lab.node_netns(n))).collect()
+}
+
+/// The wires that lead to an engine.
+fn wires(engine: &str) -> &'static [&'static str] {
+    // Podman's networks have no uplinks.
+    if engine == PODMAN { &[] } else { PARENTS }
 }
 
 fn main_script(lab: &Lab) -> String {
@@ -75,12 +87,20 @@ fn main_script(lab: &Lab) -> String {
     say("link set lo up".into());
     say(format!("link add {BRIDGE} up type bridge"));
     say(format!("addr add {CONTROL}/{width} dev {BRIDGE}"));
+    if !lab.small {
+        say(format!("link add {WIRE} up type bridge"));
+        say(format!("addr add {REGISTRY}/24 dev {WIRE}"));
+    }
     for parent in PARENTS {
         say(format!("link add {parent} up type bridge"));
         say(format!("link add here-{parent} up master {parent} type veth peer name up-{parent}"));
         say(format!("link set up-{parent} up"));
-        let docker = lab.docker_netns();
-        say(format!("link add docker-{parent} up master {parent} type veth peer name {parent} netns {docker}"));
+    }
+    for engine in lab.engines() {
+        for wire in wires(engine).iter().chain((!lab.small).then_some(&WIRE)) {
+            let netns = lab.engine_netns(engine);
+            say(format!("link add {engine}-{wire} up master {wire} type veth peer name {wire} netns {netns}"));
+        }
     }
     for node in lab.nodes() {
         let (name, netns) = (node.name(), lab.node_netns(node));
@@ -89,6 +109,17 @@ fn main_script(lab: &Lab) -> String {
         for parent in PARENTS {
             say(format!("link add {name}-{parent} up master {parent} type veth peer name {parent} netns {netns}"));
         }
+    }
+    script
+}
+
+fn engine_script(lab: &Lab, n: usize, engine: &str) -> String {
+    let links = ["lo"].iter().chain(wires(engine)).map(|link| format!("link set {link} up\n"));
+    let mut script: String = links.collect();
+    if !lab.small {
+        let [a, b, c, first] = REGISTRY.octets();
+        writeln!(script, "addr add {a}.{b}.{c}.{}/24 dev {WIRE}\nlink set {WIRE} up", usize::from(first) + 1 + n)
+            .unwrap_or_default();
     }
     script
 }

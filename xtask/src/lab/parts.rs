@@ -1,8 +1,11 @@
 //! The parts of a lab, and their start: each as soon as those it needs are ready.
 
+use super::docker::Docker;
 use super::process::{self, Program, Record};
 use super::site::Lab;
-use super::{addons, certificates, cluster, containerd, control, docker, etcd, kubelet, network, node, podman, proxy};
+use super::{
+    addons, certificates, cluster, containerd, control, etcd, kubelet, network, node, podman, proxy, registry,
+};
 use crate::report::span;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -51,9 +54,13 @@ pub(super) fn all(lab: &Lab) -> Vec<Box<dyn Part>> {
         Box::new(control::ControllerManager),
         Box::new(control::Scheduler),
         Box::new(addons::Addons),
-        Box::new(docker::Docker),
+        Box::new(Docker::Packaged),
         Box::new(podman::Podman),
     ];
+    if !lab.small {
+        parts.push(Box::new(Docker::Built));
+        parts.push(Box::new(registry::Registry));
+    }
     for n in lab.nodes() {
         parts.push(Box::new(node::NodeRoot(n)));
         parts.push(Box::new(containerd::Containerd(n)));
@@ -77,8 +84,12 @@ pub(super) fn find(lab: &Lab, name: &str) -> Result<Box<dyn Part>, String> {
 
 /// The names of the parts that are servers.
 pub(super) fn servers(lab: &Lab) -> Vec<String> {
-    let servers = ["etcd", "apiserver", "controller-manager", "scheduler", docker::NAME, podman::NAME];
-    let servers = servers.map(String::from).into_iter();
+    let mut servers =
+        vec!["etcd", "apiserver", "controller-manager", "scheduler", Docker::Packaged.name(), podman::NAME];
+    if !lab.small {
+        servers.extend([Docker::Built.name(), registry::NAME]);
+    }
+    let servers = servers.into_iter().map(String::from);
     let each = ["node", "containerd", "kubelet", "proxy"];
     servers.chain(lab.nodes().flat_map(|n| each.map(|e| format!("{e}-{}", n.0)))).collect()
 }
@@ -182,8 +193,8 @@ fn check_order(parts: &[Box<dyn Part>]) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn lab(nodes: u8) -> Lab {
-        Lab { name: "t".into(), nodes, cache: "/c".into(), programs: Vec::new(), image: "/i".into() }
+    fn lab(nodes: u8, small: bool) -> Lab {
+        Lab { name: "t".into(), nodes, small, cache: "/c".into(), programs: Vec::new(), image: "/i".into() }
     }
 
     #[derive(Debug)]
@@ -209,7 +220,7 @@ mod tests {
 
     fn names(parts: &[Box<dyn Part>]) -> Result<Vec<String>, String> {
         let said = Mutex::new(Vec::new());
-        let done = start_all(&lab(1), parts, |line| {
+        let done = start_all(&lab(1, true), parts, |line| {
             let name = line.split_whitespace().nth(2).unwrap_or_default().to_owned();
             said.lock().expect("names").push(name);
         });
@@ -239,8 +250,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_every_size_have_an_order_and_the_servers_are_among_them() {
-        for nodes in 1..=super::super::site::MOST_NODES {
-            let lab = lab(nodes);
+        for (nodes, small) in (1..=super::super::site::MOST_NODES).flat_map(|n| [(n, true), (n, false)]) {
+            let lab = lab(nodes, small);
             let parts = all(&lab);
             assert_eq!(check_order(&parts), Ok(()));
             let names: Vec<_> = parts.iter().map(|p| p.name()).collect();
@@ -248,7 +259,7 @@ mod tests {
                 assert!(names.contains(&server), "{server}");
             }
         }
-        assert!(find(&lab(1), "kubelet-2").is_err());
-        assert!(find(&lab(2), "network").expect_err("a step").contains("kubelet-2"));
+        assert!(find(&lab(1, false), "kubelet-2").is_err());
+        assert!(find(&lab(2, false), "network").expect_err("a step").contains("kubelet-2"));
     }
 }

@@ -8,8 +8,8 @@
 use super::docker::{ask, load};
 use super::parts::Part;
 use super::process::{Place, Program};
-use super::site::{Lab, make, write};
-use super::{containerd, groups, network};
+use super::site::{self, Lab, make, write};
+use super::{certificates, containerd, groups, network, registry};
 use std::path::PathBuf;
 
 /// The name of the part.
@@ -54,25 +54,28 @@ impl Part for Podman {
     }
 
     fn needs(&self) -> Vec<String> {
-        vec![network::NAME.into()]
+        vec![network::NAME.into(), certificates::NAME.into()]
     }
 
     fn prepare(&self, lab: &Lab) -> Result<(), String> {
         for folder in ["run", "state", "networks", "addresses"] {
             make(&lab.path("podman").join(folder))?;
         }
+        registry::trust(lab, &lab.path("podman/containers"))?;
         write(&lab.path("podman/containers.conf"), &configuration(lab))?;
         write(&lab.path("podman/storage.conf"), &storage(lab)?)
     }
 
     fn program(&self, lab: &Lab) -> Result<Option<Program>, String> {
-        let place = Place { netns: lab.podman_netns(), mounts_of: None };
+        let place = Place { netns: lab.engine_netns(site::PODMAN), mounts_of: None };
         let quote = |path: PathBuf| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let own = groups::of_podman(lab);
         let mut script = format!(
-            "mkdir -p /var/lib/cni\nmount --bind {} /var/lib/cni\nmount --bind {} /run\n",
+            "mkdir -p /var/lib/cni /etc/containers/certs.d\nmount --bind {} /var/lib/cni\nmount --bind {} /run\n\
+             mount --bind {} /etc/containers/certs.d\n",
             quote(lab.path("podman/addresses")),
             quote(lab.path("podman/run")),
+            quote(lab.path("podman/containers/certs.d")),
         );
         for (hierarchy, group) in &own {
             script += &format!("mount --bind {} {}\n", quote(group.clone()), quote(hierarchy.clone()));

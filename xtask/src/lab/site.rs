@@ -20,7 +20,16 @@ pub(super) const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// The addresses of pods; each node has a /24 of it.
 pub(super) const PODS: &str = "10.244.0.0/16";
 
-/// Wires for the networks of tests, each a bridge of its own. A node and Docker's namespace have an interface
+/// The engines beside the cluster, each in a network namespace of its own: Debian's Docker, the Docker of today,
+/// Podman.
+pub(super) const DOCKER: &str = "docker";
+pub(super) const MOBY: &str = "moby";
+pub(super) const PODMAN: &str = "podman";
+
+/// Where the registry listens: the lab's own address on the wire of the engines.
+pub(super) const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+
+/// Wires for the networks of tests, each a bridge of its own. A node and a Docker's namespace have an interface
 /// of that name on each, the lab's own namespace one called `up-NAME`.
 pub(super) const PARENTS: &[&str] = &["net1", "net2"];
 
@@ -52,6 +61,8 @@ pub(super) struct Lab {
     pub(super) name: String,
     /// How many nodes its cluster has.
     pub(super) nodes: u8,
+    /// Whether it goes without the Docker of today and the registry.
+    pub(super) small: bool,
     /// What is the same for all labs: programs and images.
     pub(super) cache: PathBuf,
     /// The folders of programs, first to last.
@@ -106,14 +117,14 @@ impl Lab {
         format!("{}-{}", self.netns(), node.name())
     }
 
-    /// The network namespace of the Docker daemon.
-    pub(super) fn docker_netns(&self) -> String {
-        format!("{}-docker", self.netns())
+    /// The network namespace of an engine.
+    pub(super) fn engine_netns(&self, engine: &str) -> String {
+        format!("{}-{engine}", self.netns())
     }
 
-    /// The network namespace of Podman.
-    pub(super) fn podman_netns(&self) -> String {
-        format!("{}-podman", self.netns())
+    /// Its engines.
+    pub(super) fn engines(&self) -> &'static [&'static str] {
+        if self.small { &[DOCKER, PODMAN] } else { &[DOCKER, MOBY, PODMAN] }
     }
 
     /// Its nodes.
@@ -136,6 +147,7 @@ impl Lab {
     pub(super) fn save(&self) -> Result<(), String> {
         let text = serde_json::json!({
             "nodes": self.nodes,
+            "small": self.small,
             "cache": self.cache,
             "programs": self.programs,
             "image": self.image,
@@ -156,6 +168,7 @@ impl Lab {
         Ok(Some(Self {
             name: name.to_owned(),
             nodes: value["nodes"].as_u64().and_then(|n| u8::try_from(n).ok()).ok_or_else(bad)?,
+            small: value["small"].as_bool().ok_or_else(bad)?,
             cache: path(&value["cache"])?,
             programs: value["programs"].as_array().ok_or_else(bad)?.iter().map(path).collect::<Result<_, _>>()?,
             image: path(&value["image"])?,
@@ -229,6 +242,7 @@ mod tests {
         let lab = Lab {
             name: "abcdefghijklmnopqrst".into(),
             nodes: MOST_NODES,
+            small: false,
             cache: "/c".into(),
             programs: Vec::new(),
             image: "/i".into(),

@@ -181,7 +181,7 @@ fn on_second_kernel(project: &Project, report: &mut Report, world: &World) {
 fn tagged_tests(project: &Project, report: &mut Report, world: &World) {
     let own = world.own.display().to_string();
     let kernel = [&own, "second-kernel", "--"];
-    let lab = [&own, "lab", "run", "--once", "--nodes", "1", "--name", "tagged", "--"];
+    let lab = [&own, "lab", "run", "--once", "--nodes", "1", "--small", "--name", "tagged", "--"];
     let runner: Vec<String> = kernel.iter().chain(&lab).map(ToString::to_string).collect();
     for test in project.tagged_tests() {
         let name = format!("{}: {} in a lab on the second kernel", test.package, test.target);
