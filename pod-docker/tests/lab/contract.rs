@@ -40,6 +40,7 @@ fn says_what_it_can(runtime: &tokio::runtime::Runtime, registry: &Registry, engi
     let backend = runtime.block_on(registry.connect(&engine.uri())).expect("the lab's engine");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(match engine {
         Engine::Docker => "tests/capabilities.json",
+        Engine::Moby => "tests/capabilities-moby.json",
         Engine::Podman => "tests/capabilities-podman.json",
     });
     let varying = [Capability::LimitCpu, Capability::LimitMemory, Capability::LimitPids];

@@ -13,7 +13,10 @@ use std::sync::Arc;
 /// Which of the lab's engines is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
+    /// Debian's.
     Docker,
+    /// The one of today.
+    Moby,
     Podman,
 }
 
@@ -22,7 +25,7 @@ impl Engine {
 
     pub(crate) fn scheme(self) -> &'static str {
         match self {
-            Self::Docker => "docker",
+            Self::Docker | Self::Moby => "docker",
             Self::Podman => "podman",
         }
     }
@@ -31,6 +34,7 @@ impl Engine {
     pub(crate) fn socket(self) -> String {
         let variable = match self {
             Self::Docker => "POD_LAB_DOCKER",
+            Self::Moby => "POD_LAB_MOBY",
             Self::Podman => "POD_LAB_PODMAN",
         };
         std::env::var(variable)
@@ -54,7 +58,7 @@ pub(crate) fn socket() -> String {
     Engine::Docker.socket()
 }
 
-/// The image that both have.
+/// The image that all have.
 pub(crate) fn image() -> Image {
     let name = std::env::var("POD_LAB_IMAGE").unwrap_or_else(|_| "pod.test/busybox:1".into());
     name.parse().expect("an image")

@@ -61,7 +61,7 @@ impl Part for Podman {
         for folder in ["run", "state", "networks", "addresses"] {
             make(&lab.path("podman").join(folder))?;
         }
-        registry::trust(lab, &lab.path("podman/containers"))?;
+        registry::trust(lab, &lab.path("podman/etc"))?;
         write(&lab.path("podman/containers.conf"), &configuration(lab))?;
         write(&lab.path("podman/storage.conf"), &storage(lab)?)
     }
@@ -71,11 +71,10 @@ impl Part for Podman {
         let quote = |path: PathBuf| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let own = groups::of_podman(lab);
         let mut script = format!(
-            "mkdir -p /var/lib/cni /etc/containers/certs.d\nmount --bind {} /var/lib/cni\nmount --bind {} /run\n\
-             mount --bind {} /etc/containers/certs.d\n",
+            "mkdir -p /var/lib/cni\nmount --bind {} /var/lib/cni\nmount --bind {} /run\nmount --bind {} /etc/docker\n",
             quote(lab.path("podman/addresses")),
             quote(lab.path("podman/run")),
-            quote(lab.path("podman/containers/certs.d")),
+            quote(lab.path("podman/etc")),
         );
         for (hierarchy, group) in &own {
             script += &format!("mount --bind {} {}\n", quote(group.clone()), quote(hierarchy.clone()));

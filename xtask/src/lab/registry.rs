@@ -31,8 +31,8 @@ pub(super) fn address() -> String {
     format!("{REGISTRY}:{PORT}")
 }
 
-/// Tells an engine whose certificates to believe the registry, below its folder of settings (docker-certs.d(5),
-/// containers-certs.d(5)).
+/// Tells an engine whose certificates to believe the registry: below `/etc/docker`, where Podman looks, too
+/// (containers-certs.d(5)).
 pub(super) fn trust(lab: &Lab, settings: &Path) -> Result<(), String> {
     let folder = settings.join("certs.d").join(address());
     make(&folder)?;
