@@ -5,7 +5,7 @@
 //! speaks the same API and keeps the same contract. Every container of the daemon is a workload, whoever
 //! made it; what is made here carries the owner and the whole specification as labels.
 //!
-//! The API is spoken as the daemon offers it, 1.40 to 1.48, over a client of POD's own: what streams has no
+//! The API is spoken as the daemon offers it, 1.40 to 1.56, over a client of POD's own: what streams has no
 //! time limit, outputs are taken apart by what was asked for and never by what they look like, and of what a
 //! daemon says only what is needed is read.
 //!

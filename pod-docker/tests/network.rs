@@ -300,3 +300,49 @@ async fn one_subnet_for_two_networks_is_refused_before_anything_is_made() {
     assert!(e.to_string().contains("10.100.0.0/24"), "{e}");
     assert!(deployment.down(&()).await.expect("down").is_empty(), "something was made");
 }
+
+/// Docker makes the interfaces of a container in another order at each start.
+#[tokio::test]
+async fn interfaces_keep_their_names_at_each_start() {
+    for engine in [Engine::Moby, Engine::Podman] {
+        with_world(engine, async |w| {
+            let mut asked = Vec::new();
+            for subnet in ["10.76.0.0/24", "10.77.0.0/24", "10.78.0.0/24"] {
+                asked.push(on(&w.network(subnet).await));
+            }
+            let wanted: Vec<_> = asked.iter().map(|a| a.network.clone()).collect();
+            let workload = w.running(asked).await;
+            for _ in 0..4 {
+                let found = w.attachments(&workload).await;
+                let order: Vec<_> = found.iter().map(|a| a.network.clone()).collect();
+                assert_eq!(order, wanted, "on {engine:?}: {found:?}");
+                let names: Vec<_> = found.iter().map(|a| a.interface.to_string()).collect();
+                assert_eq!(names, ["eth0", "eth1", "eth2"], "on {engine:?}");
+                for a in &found {
+                    let shown = w.sh(&workload, &format!("ip -4 -o addr show {}", a.interface)).await;
+                    assert!(shown.contains(&a.ips[0].to_string()), "on {engine:?}: {a:?}: {shown}");
+                }
+                w.backend.stop(StopRequest::new(workload.clone()).with_grace(Duration::ZERO)).await.expect("stopped");
+                assert_eq!(w.attachments(&workload).await, found, "on {engine:?}, while it is stopped");
+                w.backend.start(StartRequest::new(workload.clone())).await.expect("started");
+            }
+        })
+        .await;
+    }
+}
+
+/// What another program attaches has no name, and takes none that is asked for.
+#[tokio::test]
+async fn what_others_attach_keeps_nobody_from_starting() {
+    with_world(Engine::Moby, async |w| {
+        let (first, second) = (w.network("10.79.0.0/24").await, w.network("10.75.0.0/24").await);
+        let workload = w.running(vec![on(&first)]).await;
+        w.docker(&["network", "connect", second.spec.name.as_str(), workload.as_str()]);
+        for _ in 0..6 {
+            w.backend.stop(StopRequest::new(workload.clone()).with_grace(Duration::ZERO)).await.expect("stopped");
+            w.backend.start(StartRequest::new(workload.clone())).await.expect("started");
+        }
+        assert_eq!(w.attachments(&workload).await.len(), 2);
+    })
+    .await;
+}

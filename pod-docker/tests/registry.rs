@@ -145,7 +145,10 @@ async fn without_a_login_it_is_told_how_to_log_in() {
         let e = refused(engine, empty.path(), &format!("{}:1", image.name)).await;
         assert_eq!(e.kind(), ErrorKind::Unauthenticated, "on {engine:?}: {e}");
         let how = format!("`{} login {}`", engine.scheme(), host());
-        assert!(e.hint().is_some_and(|h| h.contains(&how)) && e.to_string().contains(&image.name), "on {engine:?}: {e}");
+        assert!(
+            e.hint().is_some_and(|h| h.contains(&how)) && e.to_string().contains(&image.name),
+            "on {engine:?}: {e}"
+        );
     }
 }
 

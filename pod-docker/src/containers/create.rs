@@ -5,7 +5,7 @@ use crate::engine::failure::Failure;
 use crate::engine::{Engine, Kind, Query, Version, part};
 use crate::errors;
 use crate::libpod::{self, Libpod};
-use crate::networking::{Joining, Place};
+use crate::networking::{Joining, MAC_EACH, Place};
 use crate::owner::{LEASE, OPERATION, SPEC};
 use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
@@ -35,6 +35,11 @@ fn limits(limits: &Limits, host: &mut Map<String, Value>) {
 /// What of a daemon decides how a container is asked for.
 type Daemon<'a> = (Kind, Version, Option<&'a Libpod>);
 
+/// On how many of its networks a container is made: before version 1.44 the API takes one.
+fn made_on(version: Version, places: &[Place]) -> usize {
+    places.len().min(if version < MAC_EACH { 1 } else { usize::MAX })
+}
+
 /// The body of `POST /containers/create`.
 fn body(
     (kind, version, libpod): Daemon<'_>,
@@ -42,7 +47,7 @@ fn body(
     image: &str,
     owner: &str,
     start: bool,
-    first: Option<&Place>,
+    places: &[Place],
 ) -> Result<Value> {
     let mut asked = spec.clone();
     // What the labels hold is not held twice.
@@ -67,13 +72,15 @@ fn body(
         host.insert("ExtraHosts".into(), json!(hosts));
     }
     host.insert("LogConfig".into(), json!({"Type": kind.log_driver()}));
-    let ends = match (libpod, first) {
+    let ends = match (libpod, places) {
         (Some(libpod), _) => Some(libpod.made_with(spec, &mut host)),
-        (None, Some(place)) => {
-            host.insert("NetworkMode".into(), place.network.as_str().into());
-            Some(json!({"EndpointsConfig": {place.network.as_str(): place.settings()}}))
+        (None, [first, ..]) => {
+            host.insert("NetworkMode".into(), first.network.as_str().into());
+            let with_it = places[..made_on(version, places)].iter();
+            let ends: Map<String, Value> = with_it.map(|p| (p.network.to_string(), p.settings())).collect();
+            Some(json!({"EndpointsConfig": ends}))
         }
-        (None, None) => None,
+        (None, []) => None,
     };
     let env: Vec<String> = spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut body = json!({
@@ -147,7 +154,7 @@ pub(crate) async fn create(
 ) -> Result<Inspected> {
     let spec = &request.spec;
     let daemon = (engine.kind, engine.version, engine.libpod.as_ref());
-    let body = body(daemon, spec, image, owner, request.start, joining.places.first())?;
+    let body = body(daemon, spec, image, owner, request.start, &joining.places)?;
     let query = Query::new().with("name", spec.name.as_str());
     let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
         let missing = crate::images::is_missing(&f);
@@ -175,8 +182,8 @@ async fn finish(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool, joi
         drop(joining);
         return shown(engine, &spec.name, id, start).await;
     }
-    // Before version 1.44 the API makes a container on one network; and all are to be there before its command.
-    for place in joining.places.iter().skip(1) {
+    // All are to be there before its command.
+    for place in &joining.places[made_on(engine.version, &joining.places)..] {
         let body = json!({"Container": id, "EndpointConfig": place.settings()});
         let path = format!("/networks/{}/connect", part(place.network.as_str()));
         let about = |f| engine.error(f).with_context("network", place.network.as_str());
@@ -220,7 +227,7 @@ mod tests {
             .with_label("app", "web")
             .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
         spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
-        let made = body(DOCKER, &spec, "debian:12", "me.0", true, None).expect("a body");
+        let made = body(DOCKER, &spec, "debian:12", "me.0", true, &[]).expect("a body");
         assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
         assert_eq!(made["Env"], json!(["A=b=c"]));
         assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
@@ -237,9 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_container_is_made_on_as_many_of_its_networks_as_the_api_takes() {
+        let place = |n: u8| Place {
+            network: format!("net{n}").parse().expect("a name"),
+            ip: std::net::Ipv4Addr::new(10, 1, n, 3),
+            free: false,
+            mac: Some("02:5e:10:00:00:77".parse().expect("a MAC address")),
+            interface: None,
+            named: false,
+        };
+        let places = [place(2), place(1)];
+        for (version, on) in [(Version(1, 43), &["net2"][..]), (Version(1, 44), &["net1", "net2"])] {
+            let made = body((Kind::Docker, version, None), &spec(), "a", "me.0", false, &places).expect("a body");
+            assert_eq!(made["HostConfig"]["NetworkMode"], "net2");
+            let ends = made["NetworkingConfig"]["EndpointsConfig"].as_object().expect("ends");
+            assert_eq!(ends.keys().collect::<Vec<_>>(), on);
+            assert_eq!(ends["net2"]["MacAddress"], "02:5e:10:00:00:77");
+        }
+    }
+
+    #[test]
     fn the_end_of_a_stdin_can_be_told_and_a_terminals_is_typed() {
         for (tty, once) in [(false, true), (true, false)] {
-            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, None);
+            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, &[]);
             let made = made.expect("a body");
             assert_eq!((&made["OpenStdin"], &made["StdinOnce"]), (&json!(true), &json!(once)));
         }
@@ -247,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_the_images() {
-        let made = body(DOCKER, &spec(), "a", "me.0", false, None).expect("a body");
+        let made = body(DOCKER, &spec(), "a", "me.0", false, &[]).expect("a body");
         for left_out in ["Cmd", "WorkingDir", "User"] {
             assert_eq!(made[left_out], Value::Null, "{left_out}");
         }

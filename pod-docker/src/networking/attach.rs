@@ -99,6 +99,12 @@ impl DockerNetworking {
                 .with_context("workload", workload.as_str())
                 .with_hint("make it again without ports; `pod forward` leads to those of its loopback"));
         }
+        if asked.mac.is_some() && !endpoint::takes_mac_later(&self.engine) {
+            return Err(Error::unsupported("this daemon takes a MAC address only when a workload is made")
+                .with_context("capability", Capability::FixedMac.path())
+                .with_context("workload", workload.as_str())
+                .with_hint("make it on the network, or use a Docker with version 1.54 of the API"));
+        }
         let mut avoid = BTreeSet::new();
         loop {
             let turn = self.turn.clone().lock_owned().await;
@@ -150,6 +156,8 @@ impl DockerNetworking {
             self.tell(&found.id, &spec.name, true);
             return Ok(());
         }
+        let mut place = place.clone();
+        place.mac = place.mac.filter(|_| endpoint::takes_mac_later(&self.engine));
         let body = json!({"Container": found.id, "EndpointConfig": place.settings()});
         let path = format!("/networks/{}/connect", part(spec.name.as_str()));
         let done = self.engine.post_body(&path, &body).await;

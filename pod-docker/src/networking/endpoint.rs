@@ -15,7 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The first version of the API that takes a MAC address for each interface: Docker 25.
-pub(super) const MAC_EACH: Version = Version(1, 44);
+pub(crate) const MAC_EACH: Version = Version(1, 44);
+/// The first version of the API that takes one for an interface that is attached later; those before it let
+/// it fall.
+const MAC_LATER: Version = Version(1, 54);
 /// The first version of the API that takes the name of an interface: Docker 28.
 const NAMES: Version = Version(1, 48);
 /// The option of an attachment that names its interface.
@@ -222,6 +225,11 @@ pub(crate) struct Place {
 /// Whether a daemon takes a MAC address for each interface.
 pub(super) fn takes_mac(engine: &Engine) -> bool {
     engine.libpod.is_some() || engine.version >= MAC_EACH
+}
+
+/// Whether a daemon takes one for an interface that is attached later.
+pub(super) fn takes_mac_later(engine: &Engine) -> bool {
+    engine.libpod.is_some() || engine.version >= MAC_LATER
 }
 
 /// Whether a daemon takes the name of an interface.

@@ -22,7 +22,7 @@ mod seen;
 mod verify;
 
 pub(crate) use attach::{Joining, TRIES};
-pub(crate) use endpoint::{Place, Settings, attached, attachments_of, is_held};
+pub(crate) use endpoint::{MAC_EACH, Place, Settings, attached, attachments_of, is_held};
 pub(crate) use network::{Raw, Wanted, of_pod};
 
 use self::attach::Attached;

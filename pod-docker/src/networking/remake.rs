@@ -94,7 +94,7 @@ async fn put_back(networking: &DockerNetworking, spec: &NetworkSpec, before: &[A
 pub(super) fn as_it_was(networking: &DockerNetworking, a: &Attachment) -> AttachmentSpec {
     let mut spec = AttachmentSpec::new(a.network.clone());
     spec.ips = a.ips.iter().map(ipnet::IpNet::addr).collect();
-    spec.mac = endpoint::takes_mac(&networking.engine).then_some(a.mac);
+    spec.mac = endpoint::takes_mac_later(&networking.engine).then_some(a.mac);
     spec.interface = endpoint::takes_names(&networking.engine).then(|| a.interface.clone());
     spec
 }
