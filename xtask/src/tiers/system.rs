@@ -13,6 +13,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
+/// How many tests of one row may need a second try. More than that is no matter of a busy machine.
+const SECOND_TRIES: usize = 3;
+
 /// What the tier is to do.
 pub(super) struct Plan {
     /// Missing packages may be installed.
@@ -36,6 +39,7 @@ pub(super) fn run(project: &Project, report: &mut Report, plan: Plan) {
         Ok(())
     });
     let Some((own, programs)) = programs.filter(|_| built) else { return };
+    report.try_twice(SECOND_TRIES);
     let world = World { own, pod: project.target.join("debug/pod"), soak, programs };
     let since = Instant::now();
     // Most of both rows is waiting: one for the cluster, one for the links of this machine.
