@@ -54,6 +54,8 @@ impl Signal {
     pub const KILL: Self = Self(9);
     /// SIGUSR1.
     pub const USR1: Self = Self(10);
+    /// SIGUSR2.
+    pub const USR2: Self = Self(12);
     /// SIGPIPE.
     pub const PIPE: Self = Self(13);
     /// SIGTERM.

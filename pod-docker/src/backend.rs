@@ -15,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use pod_core::{
     AttachRequest, Backend, BackendInfo, Capabilities, Capability, Connection, CreateRequest, Error, ErrorKind,
     EventStream, EventsRequest, Filter, LABEL_TOPOLOGY, LogStreamOf, LogsRequest, Networking, Process, RemoveOutcome,
-    RemoveRequest, Result, StartOutcome, StartRequest, StopOutcome, StopRequest, Workload, WorkloadName,
+    RemoveRequest, Result, StartOutcome, StartRequest, State, StopOutcome, StopRequest, Workload, WorkloadName,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,7 @@ fn capabilities(engine: &Engine, info: Option<&Info>, config: &DockerConfig) -> 
         C::Mounts,
         C::Ports,
         C::Restart,
+        C::KeepAlive,
         C::Exec,
         C::ExecStdin,
         C::ExecTty,
@@ -201,6 +202,7 @@ impl DockerBackend {
 
     /// A container as a workload, with its attachments.
     async fn shown(&self, found: Inspected) -> Result<Workload> {
+        let found = containers::kept::look(&self.engine, found).await.map_err(|f| self.engine.error(f))?;
         let mut workload = found.workload()?;
         if found.networks.any() {
             let known = networking::of_pod(&self.engine).await?;
@@ -248,6 +250,13 @@ impl Backend for DockerBackend {
 
     async fn start(&self, request: StartRequest) -> Result<StartOutcome> {
         let found = self.find(&request.name).await?;
+        if found.is_kept() {
+            return match containers::kept::start(&self.engine, &found.id, &request.name).await {
+                Ok(true) => Ok(StartOutcome::Started),
+                Ok(false) => Ok(StartOutcome::AlreadyRunning),
+                Err(e) => Err(containers::explained(&self.engine, &found.spec(request.name), e)),
+            };
+        }
         match containers::start(&self.engine, &found.id).await {
             Ok(http::StatusCode::NOT_MODIFIED) => Ok(StartOutcome::AlreadyRunning),
             Ok(_) => Ok(StartOutcome::Started),
@@ -309,7 +318,12 @@ impl Backend for DockerBackend {
         }
         let ids = containers::ids(&self.engine, &filters).await?;
         let looked: Vec<Option<Inspected>> = futures_util::stream::iter(ids)
-            .map(|id| async move { containers::by_id(&self.engine, &id).await })
+            .map(|id| async move {
+                match containers::by_id(&self.engine, &id).await? {
+                    Some(found) => containers::kept::look(&self.engine, found).await.map(Some),
+                    None => Ok(None),
+                }
+            })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
@@ -346,8 +360,9 @@ impl Backend for DockerBackend {
 
     async fn attach(&self, request: AttachRequest) -> Result<Process> {
         let found = self.find(&request.name).await?;
+        let found = containers::kept::look(&self.engine, found).await.map_err(|f| self.engine.error(f))?;
         let state = found.state();
-        if !state.is_running() {
+        if !matches!(state, State::Running { command: None }) {
             return Err(Error::new(ErrorKind::WrongState, "the workload's command does not run")
                 .with_context("workload", request.name.as_str())
                 .with_context("state", state.to_string()));

@@ -1,7 +1,9 @@
 //! Changes of containers and of the networks they are on, as the daemon tells them.
 
+mod kept;
 mod podman;
 
+use self::kept::Commands;
 use self::podman::Watch;
 use crate::containers::{self, exit_status};
 use crate::engine::failure::Failure;
@@ -155,16 +157,21 @@ pub(crate) async fn follow(
     let (_, stream) = engine.stream(Method::GET, "/events", query, &[]).await.map_err(|f| engine.error(f))?;
     let wanted = request.workload;
     let of_wanted = move |e: &Event| e.time >= now && wanted.as_ref().is_none_or(|w| *w == e.workload);
+    let (commands, ends) = Commands::begin(engine).await?;
+    let commands = Arc::new(tokio::sync::Mutex::new(commands));
     let (engine, seen) = (engine.clone(), watch.clone());
     let lines = json_lines::<Told, _>(stream).then(move |line| {
-        let (names, engine, watch) = (names.clone(), engine.clone(), seen.clone());
+        let (names, engine, watch, commands) = (names.clone(), engine.clone(), seen.clone(), commands.clone());
         async move {
             match (line, watch) {
                 (Ok(told), Some(watch)) if told.of == "network" => {
                     watch.look(&told).await.into_iter().map(Ok).collect()
                 }
                 (Ok(told), None) if told.of == "network" => names.event(&told).await.into_iter().map(Ok).collect(),
-                (Ok(told), _) => event(&told).into_iter().map(Ok).collect(),
+                (Ok(told), _) => {
+                    commands.lock().await.hear(&told).await;
+                    event(&told).into_iter().map(Ok).collect()
+                }
                 (Err(failure @ Failure::Odd(..)), _) => {
                     // One that is not understood hides no other.
                     tracing::warn!(failure = ?failure, "an event of the daemon is not understood");
@@ -175,13 +182,11 @@ pub(crate) async fn follow(
         }
     });
     let lines = lines.flat_map(futures_util::stream::iter);
-    let Some(watch) = watch else {
-        return Ok(Box::pin(lines.filter(move |e| ready(e.as_ref().map_or(true, &of_wanted)))));
-    };
     let own = podman::changes(own).filter_map(move |change| {
         let watch = watch.clone();
-        async move { watch.own(change).await.map(Ok) }
+        async move { watch?.own(change).await.map(Ok) }
     });
+    let own = futures_util::stream::select(own, ends.map(Ok));
     // It ends when the daemon's stream does.
     let lines = lines.map(Some).chain(futures_util::stream::iter([None]));
     let all = futures_util::stream::select(lines, own.map(Some)).take_while(|e| ready(e.is_some()));

@@ -183,6 +183,36 @@ pub(crate) async fn ensure(engine: &Engine, config: &DockerConfig, image: &Image
     Ok(reference.clone())
 }
 
+/// What an image runs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Program {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) entrypoint: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) cmd: Vec<String>,
+}
+
+/// What is `null` is empty.
+fn or_default<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
+}
+
+/// What an image that the daemon has runs.
+///
+/// # Errors
+/// `NotFound`; as the daemon says.
+pub(crate) async fn program(engine: &Engine, reference: &str) -> Result<Program> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Found {
+        #[serde(default)]
+        config: Option<Program>,
+    }
+    let found = engine.get::<Found>(&format!("/images/{}/json", part(reference)), Query::new()).await;
+    Ok(found.map_err(|f| about(&reference, engine.error(f)))?.config.unwrap_or_default())
+}
+
 /// The error of a missing image, which names it.
 pub(crate) fn is_missing(failure: &Failure) -> bool {
     failure.is_not_found() && failure.words().is_some_and(|w| w.to_ascii_lowercase().contains("image"))

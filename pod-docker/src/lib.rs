@@ -9,7 +9,7 @@
 //! time limit, outputs are taken apart by what was asked for and never by what they look like, and of what a
 //! daemon says only what is needed is read.
 //!
-//! What is not there, and refused as a capability: workloads that outlive their command.
+//! A workload that outlives its command runs a script in its image's `/bin/sh`, which keeps it up.
 
 mod attach;
 mod auth;

@@ -1,22 +1,45 @@
 //! A container's output, as the daemon keeps it.
 
-use crate::containers::Inspected;
+use crate::containers::{Inspected, kept};
 use crate::engine::failure::Failure;
 use crate::engine::frame::{Frames, Output};
 use crate::engine::{Bytestream, Engine, Kind, Query, part};
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{BoxFuture, Shared, pending};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, stream};
 use http::Method;
 use pod_core::{Error, ErrorKind, LogRecord, LogStream, LogStreamOf, LogsRequest, Result};
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The longest timestamp in front of a record (RFC 3339 with nanoseconds and a zone).
 const STAMP: usize = 40;
 
 /// How long Podman may take to refuse: it answers who follows a log when it has something of it, not before.
 const MOMENT: Duration = Duration::from_millis(100);
+/// How long a daemon may take to log what a command printed last, when that is not the end of its container.
+const LATE: Duration = Duration::from_millis(200);
+
+/// Done when the log that is followed has all that its command printed, though its container goes on.
+pub(crate) type Over = Shared<BoxFuture<'static, ()>>;
+
+/// The end of a command as the end of its log.
+pub(crate) fn over(engine: &Engine, found: &Inspected, follow: bool) -> Over {
+    if !follow || !found.is_kept() {
+        return pending().boxed().shared();
+    }
+    let (engine, id) = (engine.clone(), found.id.clone());
+    let ended = async move {
+        if let Err(f) = kept::ended(&engine, &id).await {
+            // The log's own stream tells it as well.
+            tracing::debug!(error = %engine.error(f), "a command's end can't be waited for");
+            pending::<()>().await;
+        }
+        sleep(LATE).await;
+    };
+    ended.boxed().shared()
+}
 
 /// Takes the daemon's timestamp off a record.
 fn stamped(mut data: Bytes) -> (Option<jiff::Timestamp>, Bytes) {
@@ -50,6 +73,7 @@ struct Reader {
     last: Option<(jiff::Timestamp, usize)>,
     /// How many records of that time are to be left out: they came before.
     skipped: usize,
+    over: Over,
 }
 
 impl Reader {
@@ -80,6 +104,9 @@ impl Reader {
         if let Some((last, count)) = self.last {
             (self.since, self.skipped) = (Some(last), count);
         }
+        // What was cut off comes again.
+        (self.frames, self.over) = (Frames::new(self.tty), pending().boxed().shared());
+        self.held.clear();
         match open(&self.engine, &id, &base(self.which, self.since)).await {
             Ok(stream) => {
                 self.stream = stream;
@@ -132,7 +159,16 @@ impl Reader {
             if let Some(record) = reader.ready.pop_front() {
                 return Some((Ok(record), Some(reader)));
             }
-            match reader.stream.next().await {
+            let next = tokio::select! {
+                biased;
+                next = reader.stream.next() => next,
+                () = reader.over.clone() => match reader.read_on().await {
+                    Ok(true) => continue,
+                    Ok(false) => return None,
+                    Err(e) => return Some((Err(e), None)),
+                },
+            };
+            match next {
                 Some(Ok(data)) => {
                     reader.frames.feed(&data);
                     if let Err(e) = reader.take() {
@@ -204,8 +240,9 @@ pub(crate) async fn read_of(
     let (tty, since) = (found.config.tty, request.since);
     // With nothing of the past asked for, what is read on after nothing came would be all of it.
     let followed = (request.follow && request.tail != Some(0)).then(|| found.id.clone());
+    let over = over(engine, found, request.follow);
     let made = {
-        let engine = engine.clone();
+        let (engine, in_reader) = (engine.clone(), over.clone());
         move |stream| Reader {
             engine,
             which,
@@ -218,6 +255,7 @@ pub(crate) async fn read_of(
             followed,
             last: None,
             skipped: 0,
+            over: in_reader,
         }
     };
     let about = {
@@ -225,17 +263,36 @@ pub(crate) async fn read_of(
         move |f| engine.error(f).with_context("workload", name.as_str())
     };
     if engine.kind == Kind::Podman && request.follow {
-        let (engine, (path, query)) = (engine.clone(), asked(&found.id, &query));
-        let mut opening = async move { engine.stream_slow(Method::GET, &path, query, &[]).await }
+        let (daemon, (path, query)) = (engine.clone(), asked(&found.id, &query));
+        let mut opening = async move { daemon.stream_slow(Method::GET, &path, query, &[]).await }
             .map_ok(|(_, stream)| made(stream).records())
             .map_err(about)
             .boxed();
         return match timeout(MOMENT, &mut opening).await {
             Ok(opened) => opened,
-            Err(_) => Ok(stream::once(opening).try_flatten().boxed()),
+            Err(_) => {
+                let (engine, found, request) = (engine.clone(), found.clone(), request.clone().with_follow(false));
+                let late = async move {
+                    tokio::select! {
+                        opened = opening => opened,
+                        () = over => read_again(which, engine, found, request).await,
+                    }
+                };
+                Ok(stream::once(late).try_flatten().boxed())
+            }
         };
     }
     open(engine, &found.id, &query).await.map(|stream| made(stream).records()).map_err(about)
+}
+
+/// As [`read_of`], which may call itself by this.
+fn read_again(
+    which: Which,
+    engine: Engine,
+    found: Inspected,
+    request: LogsRequest,
+) -> BoxFuture<'static, Result<LogStreamOf>> {
+    async move { read_of(which, &engine, &found, &request).await }.boxed()
 }
 
 #[cfg(test)]

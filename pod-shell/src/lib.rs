@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod copy;
 mod inside;
+mod keep;
 mod manifest;
 mod marks;
 pub mod pipe;
@@ -14,6 +15,7 @@ mod probe;
 mod signal;
 
 pub use inside::{Comparison, about, list};
+pub use keep::{AGAIN, Kept, STATUS, keep};
 pub use manifest::Manifest;
 pub use marks::{Mark, Marks, Scanner};
 pub use probe::Pinger;

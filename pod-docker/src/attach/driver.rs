@@ -1,7 +1,7 @@
 //! Holding a command that is attached to. It is the first process of its container: how it ended is the
 //! container's to tell, and killing it kills all that runs there.
 
-use crate::containers;
+use crate::containers::{self, Inspected};
 use crate::engine::{Query, part};
 use crate::exec::Target;
 use crate::exec::pump::{Carried, End, end_of};
@@ -26,6 +26,8 @@ const TOLD: Duration = Duration::from_secs(5);
 pub(super) struct AttachDriver {
     target: Target,
     tty: bool,
+    /// Whether the container goes on when the command has ended.
+    kept: bool,
     carried: Option<Carried>,
     rests: Vec<oneshot::Receiver<()>>,
     unfed: Option<watch::Receiver<Option<Unfed>>>,
@@ -35,12 +37,13 @@ pub(super) struct AttachDriver {
 impl AttachDriver {
     pub(super) fn new(
         target: Target,
-        tty: bool,
+        found: &Inspected,
         carried: Option<Carried>,
         rests: Vec<oneshot::Receiver<()>>,
         unfed: Option<watch::Receiver<Option<Unfed>>>,
     ) -> Self {
-        Self { target, tty, carried, rests, unfed, over: None }
+        let (tty, kept) = (found.config.tty, found.is_kept());
+        Self { target, tty, kept, carried, rests, unfed, over: None }
     }
 
     /// Waits until a stream has ended for another reason than the command's end.
@@ -65,7 +68,12 @@ impl AttachDriver {
 
     /// Waits until the command has ended.
     async fn ended(&self) -> Result<ExitStatus> {
-        containers::stopped(&self.target.engine, &self.target.id).await.map_err(|f| {
+        let (engine, id) = (&self.target.engine, &self.target.id);
+        let ended = match self.kept {
+            true => containers::kept::ended(engine, id).await,
+            false => containers::stopped(engine, id).await,
+        };
+        ended.map_err(|f| {
             let cause = self.target.engine.error(f);
             self.target
                 .about(Error::new(ErrorKind::Unavailable, "how the command ended can't be asked").with_source(cause))

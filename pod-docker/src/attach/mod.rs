@@ -11,6 +11,7 @@
 
 mod driver;
 mod feed;
+mod until;
 
 use crate::containers::Inspected;
 use crate::engine::{Kind, Query, part};
@@ -19,12 +20,13 @@ use crate::exec::{Target, not_running, refused};
 use crate::logs::{self, BOTH, Which};
 use bytes::Buf;
 use driver::AttachDriver;
-use futures_util::{StreamExt, TryStreamExt, future};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future};
 use pod_core::{
     AttachRequest, BoxDuplex, BoxWrite, Error, LogStreamOf, LogsRequest, Process, ProcessDriver, Result, Streams,
 };
 use pod_shell::attach::{Live, Typing, join, last, told};
 use tokio::sync::oneshot;
+use until::Until;
 
 /// The keys by which a daemon lets go of a terminal; it can't be told that there are none. No text has these
 /// bytes (RFC 3629 section 1), and one alone is only held until the next comes.
@@ -67,7 +69,7 @@ pub(crate) async fn attach(target: Target, found: &Inspected, request: &AttachRe
     } else {
         None
     };
-    let mut driver = AttachDriver::new(target, tty, carried, rests, unfed);
+    let mut driver = AttachDriver::new(target, found, carried, rests, unfed);
     if let Some(size) = request.tty.filter(|_| tty) {
         driver.resize(size).await?;
     }
@@ -89,6 +91,10 @@ async fn output(target: &Target, found: &Inspected, request: &AttachRequest) -> 
     if let Some(error) = not_running(target).await {
         return Err(error);
     }
+    let stream = match found.is_kept() {
+        true => Box::pin(Until::new(stream, logs::over(&target.engine, found, true).boxed())) as BoxDuplex,
+        false => stream,
+    };
     let (mut streams, carried) = pump::attach(stream, typed, tty);
     streams.stdin = streams.stdin.map(|stdin| Box::pin(Typing::new(stdin)) as BoxWrite);
     let mut rests = Vec::new();

@@ -1,12 +1,13 @@
 //! From a workload's specification to a container.
 
-use super::{Inspected, by_id, machine, remove};
+use super::{Inspected, by_id, kept, machine, remove};
 use crate::engine::failure::Failure;
 use crate::engine::{Engine, Kind, Query, Version, part};
 use crate::errors;
+use crate::images::{self, Program};
 use crate::libpod::{self, Libpod};
 use crate::networking::{Joining, MAC_EACH, Place};
-use crate::owner::{LEASE, OPERATION, SPEC};
+use crate::owner::{KEPT, LEASE, OPERATION, SPEC};
 use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -48,6 +49,7 @@ fn body(
     owner: &str,
     start: bool,
     places: &[Place],
+    program: Option<&Program>,
 ) -> Result<Value> {
     let mut asked = spec.clone();
     // What the labels hold is not held twice.
@@ -103,6 +105,13 @@ fn body(
     if !spec.command.is_empty() {
         body["Cmd"] = json!(spec.command);
     }
+    if let Some(program) = program {
+        let (entrypoint, command) = kept::entrypoint(&spec.command, program)?;
+        body["Entrypoint"] = json!(entrypoint);
+        body["Cmd"] = json!(command);
+        body["StopSignal"] = format!("SIG{}", kept::END).into();
+        body["Labels"][KEPT] = "true".into();
+    }
     if let Some(cwd) = &spec.cwd {
         body["WorkingDir"] = json!(cwd);
     }
@@ -154,10 +163,14 @@ pub(crate) async fn create(
 ) -> Result<Inspected> {
     let spec = &request.spec;
     let daemon = (engine.kind, engine.version, engine.libpod.as_ref());
-    let body = body(daemon, spec, image, owner, request.start, &joining.places)?;
+    let program = match spec.keep_alive {
+        true => Some(images::program(engine, image).await?),
+        false => None,
+    };
+    let body = body(daemon, spec, image, owner, request.start, &joining.places, program.as_ref())?;
     let query = Query::new().with("name", spec.name.as_str());
     let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
-        let missing = crate::images::is_missing(&f);
+        let missing = images::is_missing(&f);
         let error = machine::explained(engine, spec, taken(&spec.name, engine.error(f)));
         if missing { error.with_context("image", image.to_owned()) } else { error }
     })?;
@@ -175,12 +188,15 @@ pub(crate) async fn create(
 }
 
 async fn finish(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool, joining: Joining) -> Result<Inspected> {
+    if spec.keep_alive {
+        kept::prepare(engine, id).await?;
+    }
     if engine.libpod.is_some() {
         if spec.ports.is_empty() || !joining.places.is_empty() {
             libpod::settle(engine, id, &joining.places, start).await?;
         }
         drop(joining);
-        return shown(engine, &spec.name, id, start).await;
+        return shown(engine, spec, id, start).await;
     }
     // All are to be there before its command.
     for place in &joining.places[made_on(engine.version, &joining.places)..] {
@@ -191,12 +207,15 @@ async fn finish(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool, joi
     }
     // From here on the daemon knows of their addresses.
     drop(joining);
-    shown(engine, &spec.name, id, start).await
+    shown(engine, spec, id, start).await
 }
 
 /// Starts a container that was just made, when asked to, and gives what it is then.
-async fn shown(engine: &Engine, name: &WorkloadName, id: &str, start: bool) -> Result<Inspected> {
-    if start {
+async fn shown(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool) -> Result<Inspected> {
+    let name = &spec.name;
+    if start && spec.keep_alive {
+        kept::start(engine, id, name).await?;
+    } else if start {
         super::start(engine, id).await.map_err(|f| start_error(engine, name, f))?;
     }
     match by_id(engine, id).await {
@@ -227,7 +246,7 @@ mod tests {
             .with_label("app", "web")
             .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
         spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
-        let made = body(DOCKER, &spec, "debian:12", "me.0", true, &[]).expect("a body");
+        let made = body(DOCKER, &spec, "debian:12", "me.0", true, &[], None).expect("a body");
         assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
         assert_eq!(made["Env"], json!(["A=b=c"]));
         assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
@@ -266,15 +285,29 @@ mod tests {
     #[test]
     fn the_end_of_a_stdin_can_be_told_and_a_terminals_is_typed() {
         for (tty, once) in [(false, true), (true, false)] {
-            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, &[]);
+            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, &[], None);
             let made = made.expect("a body");
             assert_eq!((&made["OpenStdin"], &made["StdinOnce"]), (&json!(true), &json!(once)));
         }
     }
 
     #[test]
+    fn what_outlives_its_command_is_a_script_that_runs_it_as_the_image_would() {
+        let program = Program { entrypoint: vec!["/entry".into()], cmd: vec!["serve".into()] };
+        let made = |spec: &WorkloadSpec, program: &Program| body(DOCKER, spec, "a", "me.0", false, &[], Some(program));
+        let own = made(&spec().with_keep_alive(true), &program).expect("a body");
+        assert_eq!((&own["Entrypoint"][0], &own["Cmd"]), (&json!("/bin/sh"), &json!(["serve"])));
+        assert_eq!(own["Entrypoint"].as_array().and_then(|a| a.last()), Some(&json!("/entry")));
+        assert_eq!((&own["StopSignal"], &own["Labels"][KEPT]), (&json!("SIGPWR"), &json!("true")));
+        let asked = made(&spec().with_keep_alive(true).with_command(["a", "b"]), &program).expect("a body");
+        assert_eq!(asked["Cmd"], json!(["a", "b"]));
+        let none = made(&spec().with_keep_alive(true), &Program::default());
+        assert_eq!(none.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput));
+    }
+
+    #[test]
     fn what_is_not_asked_for_is_the_images() {
-        let made = body(DOCKER, &spec(), "a", "me.0", false, &[]).expect("a body");
+        let made = body(DOCKER, &spec(), "a", "me.0", false, &[], None).expect("a body");
         for left_out in ["Cmd", "WorkingDir", "User"] {
             assert_eq!(made[left_out], Value::Null, "{left_out}");
         }

@@ -1,6 +1,7 @@
 //! Containers as workloads: made, read, found by name.
 
 mod create;
+pub(crate) mod kept;
 mod machine;
 mod state;
 mod stop;

@@ -3,9 +3,10 @@
 //! Only what is needed is read, and nothing is taken for granted: Podman leaves fields out, and calls some
 //! states otherwise.
 
+use super::kept::Told;
 use super::machine::{self, Bindings, Mounted, RawPolicy};
 use crate::networking::Settings;
-use crate::owner::{LEASE, OPERATION, SPEC};
+use crate::owner::{KEPT, LEASE, OPERATION, SPEC};
 use pod_core::{ExitStatus, Image, Labels, Limits, Result, Signal, State, Workload, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,6 +33,9 @@ pub(crate) struct Inspected {
     mounts: Option<Vec<Mounted>>,
     #[serde(default)]
     restart_count: u32,
+    /// How its command ended, where it outlives that and somebody looked.
+    #[serde(skip)]
+    pub(super) told: Option<Told>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -120,6 +124,11 @@ impl Inspected {
         self.host_config.network_mode == "bridge"
     }
 
+    /// Whether it outlives its command.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.config.labels.as_ref().is_some_and(|l| l.contains_key(KEPT))
+    }
+
     /// Whether the daemon may start it again when it ends.
     pub(crate) fn is_started_again(&self) -> bool {
         self.host_config.restart_policy.as_ref().is_some_and(|p| !p.policy().is_no())
@@ -170,7 +179,7 @@ impl Inspected {
     pub(crate) fn state(&self) -> State {
         let raw = &self.state;
         if self.is_running() && raw.status != "restarting" {
-            return State::Running { command: None };
+            return State::Running { command: self.command() };
         }
         match raw.status.as_str() {
             "restarting" | "initialized" => State::Starting,
@@ -185,14 +194,15 @@ impl Inspected {
                 error => error.to_owned(),
             }),
             _ if matches!(raw.exit_code, 126 | 127) && self.is_new() => State::Exited(exit_status(raw.exit_code)),
-            _ => State::Exited(exit_status(raw.exit_code)),
+            // How the command ended, not how what held it was.
+            _ => State::Exited(self.command().unwrap_or(exit_status(raw.exit_code))),
         }
     }
 
     /// What was asked for, where POD made it; else what the container says.
     pub(crate) fn spec(&self, name: WorkloadName) -> WorkloadSpec {
         let mut labels = self.labels();
-        for own in [SPEC, OPERATION, LEASE] {
+        for own in [SPEC, KEPT, OPERATION, LEASE] {
             labels.remove(own);
         }
         let asked = self.config.labels.as_ref().and_then(|l| l.get(SPEC));
@@ -250,7 +260,10 @@ impl Inspected {
         workload.state = self.state();
         workload.created = self.created.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         workload.started = timestamp(&self.state.started_at);
-        workload.finished = timestamp(&self.state.finished_at).filter(|_| !self.is_running());
+        workload.finished = match self.told {
+            Some(told) => told.at,
+            None => timestamp(&self.state.finished_at).filter(|_| !self.is_running()),
+        };
         workload.pid = (self.state.pid > 0).then_some(self.state.pid);
         workload.restarts = self.restart_count;
         if self.is_running() {

@@ -1,6 +1,6 @@
 //! Containers ended for good, whatever their restart policy says.
 
-use super::{Inspected, by_id, signal, stopped};
+use super::{Inspected, by_id, kept, signal, stopped};
 use crate::engine::failure::Failure;
 use crate::engine::http::empty;
 use crate::engine::{Engine, Kind, Query, part};
@@ -33,7 +33,11 @@ async fn by_signals(engine: &Engine, found: &Inspected, request: &StopRequest) -
     }
     let about = |f| engine.error(f);
     awake(engine, found).await.map_err(about)?;
-    if !request.grace.is_zero() {
+    if found.is_kept() {
+        if !request.grace.is_zero() && kept::end(engine, &found.id, request.signal, request.grace).await? {
+            return Ok(StopOutcome::Stopped);
+        }
+    } else if !request.grace.is_zero() {
         signal(engine, &found.id, request.signal).await?;
         if let Ok(ended) = timeout(request.grace, stopped(engine, &found.id)).await {
             ended.map_err(about)?;

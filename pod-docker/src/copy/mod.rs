@@ -19,6 +19,8 @@ mod far;
 mod into;
 mod out;
 
+pub(crate) use out::Head;
+
 use crate::containers::{self, Inspected};
 use crate::exec::Target;
 use far::{Inside, from_inside};

@@ -85,18 +85,28 @@ async fn look(target: &Target, path: &[u8], follow: bool) -> Result<Option<(Entr
 /// owner, and where a link leads at last, not what stands in it.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+pub(crate) struct Head {
     size: u64,
     /// As Go's `fs.FileMode` has it.
     mode: u32,
+    #[serde(default)]
+    mtime: String,
     #[serde(default)]
     link_target: String,
 }
 
 impl Head {
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = BASE64.decode(headers.get("x-docker-container-path-stat")?).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn mtime(&self) -> Option<jiff::Timestamp> {
+        self.mtime.parse().ok()
     }
 
     /// The kind (Go's documentation, package io/fs, `FileMode`).

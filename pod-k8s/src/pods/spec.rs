@@ -22,30 +22,24 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 use pod_core::{Error, Image, LABEL_OWNER, Limits, Result, WorkloadSpec};
+use pod_shell::STATUS as STATUS_FILE;
 use std::collections::BTreeMap;
 
 /// The name of the container that runs the command.
 pub(crate) const MAIN: &str = "main";
 /// The name of the container that ends with the command's status while the workload is kept alive.
 pub(crate) const STATUS: &str = "pod-status";
-/// Where the two of a kept-alive workload meet.
+/// Where the two of a kept-alive workload meet: the directory of [`STATUS_FILE`].
 const SHARED: &str = "/.pod";
+/// The shell of both.
+const SHELL: &str = "/bin/sh";
 
-/// Runs the command and stays: its status goes into a file, from which the other container takes it.
-/// The program is looked for first, so that a missing one is seen as the kubelet would have seen it.
-const KEEP: &str = r#"case $1 in
-*/*) [ -e "$1" ] || exit 127; [ -f "$1" ] && [ -x "$1" ] || exit 126;;
-*) command -v -- "$1" >/dev/null 2>&1 || exit 127;;
-esac
-"$@"
-s=$?
-trap 'exit "$s"' TERM INT
-echo "$s" >/.pod/status
-while :; do sleep 3600 & wait $!; done"#;
+/// The signal by which the kubelet ends a container whose image names no other, as trap(1) calls it.
+const END: &str = "TERM";
 
 /// Ends with the status that the file holds.
 const TELL: &str = r#"trap 'exit 0' TERM
-until read -r s </.pod/status && [ -n "$s" ]; do sleep 0.1 || sleep 1; done 2>/dev/null
+until read -r n s x <"$1" && [ -n "$s" ]; do sleep 0.1 || sleep 1; done 2>/dev/null
 exit "$s""#;
 
 /// Whose a pod is, and which operation makes it until when.
@@ -189,15 +183,15 @@ pub(crate) fn build(spec: &WorkloadSpec, config: &K8sConfig) -> Result<Pod> {
             return Err(Error::invalid("a workload that is kept alive needs a command")
                 .with_hint("what the image runs by itself can't be outlived here: name the command"));
         }
-        let shell = |script: &str| Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), literal(script), "pod".to_owned()]);
+        let words = |argv: Vec<String>| Some(argv.iter().map(|word| literal(word)).collect::<Vec<_>>());
         let shared = VolumeMount { name: "pod".into(), mount_path: SHARED.into(), ..VolumeMount::default() };
-        main.command = shell(KEEP);
+        main.command = words(pod_shell::keep(SHELL, END));
         main.volume_mounts = Some(vec![shared.clone()]);
         containers.push(Container {
             name: STATUS.into(),
             image: main.image.clone(),
             image_pull_policy: main.image_pull_policy.clone(),
-            command: shell(TELL),
+            command: words([SHELL, "-c", TELL, "pod", STATUS_FILE].map(str::to_owned).to_vec()),
             volume_mounts: Some(vec![shared]),
             security_context: main.security_context.clone(),
             ..Container::default()
