@@ -148,6 +148,10 @@ impl DockerBackend {
         Ok(Self { info: about, capabilities, engine, config, owner, networking, turns })
     }
 
+    pub(crate) fn networks(&self) -> &DockerNetworking {
+        &self.networking
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -186,7 +190,7 @@ impl DockerBackend {
             tracing::debug!(layer = p.layer, status = p.status, bytes = ?p.bytes, "pulling");
         };
         let name = images::ensure(&self.engine, &self.config, &image, &told).await?;
-        let mut avoid = BTreeSet::new();
+        let (mut avoid, mut cleared) = (BTreeSet::new(), false);
         loop {
             let joining = self.networking.joining(&request.spec, &avoid).await?;
             let free: Vec<IpAddr> = joining.places.iter().filter(|p| p.free).map(|p| p.ip.into()).collect();
@@ -194,6 +198,12 @@ impl DockerBackend {
                 // Who else chose one of them is not known: another of each.
                 Err(e) if !free.is_empty() && avoid.len() < networking::TRIES && networking::is_held(&e) => {
                     avoid.extend(free);
+                }
+                // Once: what somebody left who was killed is in nobody's way.
+                Err(e)
+                    if e.kind() == ErrorKind::AlreadyExists && !cleared && self.clear(&request.spec.name).await? =>
+                {
+                    cleared = true;
                 }
                 made => return self.shown(made?).await,
             }

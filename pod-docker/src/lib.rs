@@ -29,12 +29,13 @@ mod images;
 mod libpod;
 mod logs;
 mod networking;
+mod operation;
 mod owner;
 
 pub use backend::DockerBackend;
 pub use config::{DockerConfig, Flavor, Plugin, Pull, SCHEMES};
 pub use doctor::Diagnosis;
-pub use gc::Leftover;
+pub use gc::{Leftover, LeftoverKind};
 pub use images::PullProgress;
 
 use pod_core::{Address, Backend, BackendFactory, BackendUri, Capabilities, Registry, Result};

@@ -6,12 +6,6 @@ use pod_core::{Error, ErrorKind, Result};
 pub(crate) const SPEC: &str = "pod.workload";
 /// The label of a container that outlives its command.
 pub(crate) const KEPT: &str = "pod.kept";
-/// The label with the operation that made a container which it was to start as well.
-pub(crate) const OPERATION: &str = "pod.operation";
-/// The label with the time after which a container that this operation never started counts as left
-/// behind (RFC 3339).
-pub(crate) const LEASE: &str = "pod.lease";
-
 /// Who makes things here: the machine and the user.
 ///
 /// # Errors

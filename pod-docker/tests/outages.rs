@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use pod_core::copy::{Chunk, CopyInRequest, CopySource, Entry, EntryKind, EntryStream, Item, StatRequest};
 use pod_core::{
     AttachNetworkRequest, AttachmentFilter, AttachmentSpec, Backend, BackendExt, ConnectionExt, CreateRequest,
-    DetachRequest, ErrorKind, EventsRequest, ExecRequest, NetworkName, NetworkSpec, RemoveOutcome, RemoveRequest,
-    StartRequest, State, VerifyRequest,
+    DetachRequest, ErrorKind, EventsRequest, ExecRequest, Image, NetworkName, NetworkSpec, RemoveOutcome,
+    RemoveRequest, StartRequest, State, VerifyRequest,
 };
 use pod_docker::{DockerBackend, DockerConfig};
 use std::process::Command;
@@ -135,4 +135,76 @@ async fn a_daemon_that_dies_during_an_attach_leaves_no_half_of_it() {
     }
     backend.remove(RemoveRequest::new(name).with_force(true)).await.expect("removed");
     assert_eq!(networking.remove(&network).await.expect("removed"), RemoveOutcome::Removed);
+}
+
+/// Kills the lab's daemon while containers on two networks are made, of an image that it has and of one that is
+/// loaded each time, and starts it again.
+#[tokio::test]
+async fn a_daemon_that_dies_during_a_create_leaves_all_of_it_or_what_gc_finds() {
+    let _turn = TURN.lock().await;
+    let config = DockerConfig::from_uri(&lab::uri().with_option("owner", lab::unique("o").as_str())).expect("options");
+    let backend = Arc::new(DockerBackend::open(config).await.expect("the daemon"));
+    let networking = backend.require_networking().expect("networks");
+    let networks: [NetworkName; 2] = [(); 2].map(|()| lab::unique("net").as_str().parse().expect("a name"));
+    for (network, subnet) in networks.iter().zip(["10.71.0.0/24", "10.72.0.0/24"]) {
+        let spec = NetworkSpec::new(network.clone()).with_subnet(subnet.parse().expect("a subnet"));
+        networking.create(spec).await.expect("a network");
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let archive = dir.path().join("image.tar").display().to_string();
+    let saved = Command::new("docker").args(["save", "-o", &archive, &lab::image().to_string()]).output();
+    assert!(saved.expect("docker").status.success());
+    let name = lab::unique("outage");
+    let spec = networks.iter().fold(lab::spec(&name).with_keep_alive(true), |spec, network| {
+        spec.with_attachment(AttachmentSpec::new(network.clone()))
+    });
+    let remove = || backend.remove(RemoveRequest::new(name.clone()).with_force(true));
+    let (mut collected, mut retried) = (0, 0);
+    for round in 0..8 {
+        let spec = match round % 2 {
+            0 => spec.clone(),
+            _ => spec.clone().with_image(Image::Archive(archive.clone())),
+        };
+        let create = || backend.create(CreateRequest::new(spec.clone()).with_start());
+        let killed = tokio::task::spawn_blocking(|| server(&["stop", "dockerd", "--kill"]));
+        let broken = async {
+            // Another moment of it each time.
+            tokio::time::sleep(Duration::from_millis(110 * round)).await;
+            loop {
+                if let Err(e) = create().await {
+                    return (e, true);
+                }
+                if let Err(e) = remove().await {
+                    return (e, false);
+                }
+            }
+        };
+        let (e, creating) = tokio::time::timeout(Duration::from_secs(60), broken).await.expect("it is told");
+        assert_eq!(e.kind(), ErrorKind::Unavailable, "round {round}: {e}");
+        assert!(e.hint().is_some() || !creating, "round {round}: {e}");
+        killed.await.expect("it is killed");
+        tokio::task::spawn_blocking(|| server(&["start", "dockerd"])).await.expect("it starts");
+        let left = backend.gc_candidates().await.expect("a list");
+        match backend.inspect(&name).await {
+            Err(e) => assert_eq!((e.kind(), &left[..]), (ErrorKind::NotFound, &[][..]), "round {round}"),
+            Ok(found) if left.is_empty() => {
+                assert_eq!(found.attachments.len(), 2, "round {round}: {}", found.state);
+                assert!(found.started.is_some(), "round {round}: {}", found.state);
+                remove().await.expect("removed");
+            }
+            // By gc, or by who comes next.
+            Ok(_) if round % 4 < 2 => {
+                assert_eq!(backend.gc(&left).await.expect("collected"), 1, "round {round}: {left:?}");
+                collected += 1;
+            }
+            Ok(_) => retried += 1,
+        }
+        let made = create().await.unwrap_or_else(|e| panic!("round {round}: {e}"));
+        assert!(made.state.is_running() && made.attachments.len() == 2, "round {round}: {}", made.state);
+        remove().await.expect("removed");
+    }
+    println!("{collected} collected, {retried} made again over what was left");
+    for network in &networks {
+        assert_eq!(networking.remove(network).await.expect("removed"), RemoveOutcome::Removed);
+    }
 }

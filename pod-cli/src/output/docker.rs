@@ -1,7 +1,7 @@
 //! What the commands print of Docker.
 
 use super::{Report, Table};
-use pod::docker::Leftover;
+use pod::docker::{Leftover, LeftoverKind};
 
 /// What operations left behind.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -10,10 +10,14 @@ pub(crate) struct ContainerLeftoverList(pub(crate) Vec<Leftover>);
 
 impl Report for ContainerLeftoverList {
     fn table(&self, _wide: bool) -> Table {
-        let mut t = Table::new(["CONTAINER", "ID", "OPERATION", "TIME WAS OVER"]);
+        let mut t = Table::new(["NAME", "WHAT", "ID", "OPERATION", "OVER AT THE LATEST"]);
         for l in &self.0 {
             let short = l.id.get(..12).unwrap_or(&l.id);
-            t.row([l.name.clone(), short.to_owned(), l.operation.clone(), l.lease.to_string()]);
+            let what = match l.kind {
+                LeftoverKind::Isolation => "network half isolated",
+                _ => "container never started",
+            };
+            t.row([l.name.clone(), what.to_owned(), short.to_owned(), l.operation.clone(), l.lease.to_string()]);
         }
         t
     }

@@ -7,14 +7,11 @@ use crate::errors;
 use crate::images::{self, Program};
 use crate::libpod::{self, Libpod};
 use crate::networking::{Joining, MAC_EACH, Place};
-use crate::owner::{KEPT, LEASE, OPERATION, SPEC};
+use crate::operation::Operation;
+use crate::owner::{KEPT, SPEC};
 use pod_core::{CreateRequest, Error, ErrorKind, LABEL_OWNER, Limits, Result, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// How long a creation that also starts may take before what it left counts as left behind.
-const LEASE_TIME: Duration = Duration::from_secs(600);
 
 fn limits(limits: &Limits, host: &mut Map<String, Value>) {
     if let Some(cpus) = limits.cpus {
@@ -47,7 +44,7 @@ fn body(
     spec: &WorkloadSpec,
     image: &str,
     owner: &str,
-    start: bool,
+    operation: Option<&Operation>,
     places: &[Place],
     program: Option<&Program>,
 ) -> Result<Value> {
@@ -59,12 +56,8 @@ fn body(
     let mut labels = spec.labels.clone();
     labels.insert(LABEL_OWNER.into(), owner.to_owned());
     labels.insert(SPEC.into(), asked);
-    if start {
-        let lease = jiff::Timestamp::now()
-            .checked_add(LEASE_TIME)
-            .map_err(|e| Error::unexpected("the clock is at the end of time").with_source(e))?;
-        labels.insert(OPERATION.into(), format!("create-{}", uuid::Uuid::new_v4().simple()));
-        labels.insert(LEASE.into(), lease.to_string());
+    if let Some(operation) = operation {
+        labels.extend(operation.labels()?);
     }
     let (mut more, mut host) = (Map::new(), Map::new());
     limits(&spec.limits, &mut host);
@@ -167,7 +160,9 @@ pub(crate) async fn create(
         true => Some(images::program(engine, image).await?),
         false => None,
     };
-    let body = body(daemon, spec, image, owner, request.start, &joining.places, program.as_ref())?;
+    // Until it is whole: what was made to be started and never was is otherwise left behind.
+    let operation = request.start.then(|| Operation::begin("create"));
+    let body = body(daemon, spec, image, owner, operation.as_ref(), &joining.places, program.as_ref())?;
     let query = Query::new().with("name", spec.name.as_str());
     let created: Created = engine.post_json("/containers/create", query, &body).await.map_err(|f| {
         let missing = images::is_missing(&f);
@@ -228,6 +223,7 @@ async fn shown(engine: &Engine, spec: &WorkloadSpec, id: &str, start: bool) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation;
 
     const DOCKER: Daemon<'_> = (Kind::Docker, Version(1, 41), None);
 
@@ -246,7 +242,8 @@ mod tests {
             .with_label("app", "web")
             .with_limits(Limits::default().with_cpus(0.5).with_memory(32 << 20).with_pids(20));
         spec.hosts.insert("db".into(), "fd00::1".parse().expect("an address"));
-        let made = body(DOCKER, &spec, "debian:12", "me.0", true, &[], None).expect("a body");
+        let made =
+            body(DOCKER, &spec, "debian:12", "me.0", Some(&Operation::begin("create")), &[], None).expect("a body");
         assert_eq!(made["Cmd"], json!(["sleep", "a b"]));
         assert_eq!(made["Env"], json!(["A=b=c"]));
         assert_eq!((&made["WorkingDir"], &made["User"]), (&json!("/srv"), &json!("7:8")));
@@ -259,7 +256,7 @@ mod tests {
         assert_eq!((&made["ExposedPorts"], host["PortBindings"].is_object()), (&json!({"80/tcp": {}}), true));
         let labels = &made["Labels"];
         assert_eq!((&labels["app"], &labels["pod.owner"]), (&json!("web"), &json!("me.0")));
-        assert!(labels[LEASE].is_string() && labels[OPERATION].is_string());
+        assert!(operation::LABELS.iter().filter(|l| **l != "pod.maker").all(|l| labels[*l].is_string()));
     }
 
     #[test]
@@ -274,7 +271,7 @@ mod tests {
         };
         let places = [place(2), place(1)];
         for (version, on) in [(Version(1, 43), &["net2"][..]), (Version(1, 44), &["net1", "net2"])] {
-            let made = body((Kind::Docker, version, None), &spec(), "a", "me.0", false, &places).expect("a body");
+            let made = body((Kind::Docker, version, None), &spec(), "a", "me.0", None, &places, None).expect("a body");
             assert_eq!(made["HostConfig"]["NetworkMode"], "net2");
             let ends = made["NetworkingConfig"]["EndpointsConfig"].as_object().expect("ends");
             assert_eq!(ends.keys().collect::<Vec<_>>(), on);
@@ -285,7 +282,7 @@ mod tests {
     #[test]
     fn the_end_of_a_stdin_can_be_told_and_a_terminals_is_typed() {
         for (tty, once) in [(false, true), (true, false)] {
-            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", false, &[], None);
+            let made = body(DOCKER, &spec().with_stdin(true).with_tty(tty), "a", "me.0", None, &[], None);
             let made = made.expect("a body");
             assert_eq!((&made["OpenStdin"], &made["StdinOnce"]), (&json!(true), &json!(once)));
         }
@@ -294,7 +291,7 @@ mod tests {
     #[test]
     fn what_outlives_its_command_is_a_script_that_runs_it_as_the_image_would() {
         let program = Program { entrypoint: vec!["/entry".into()], cmd: vec!["serve".into()] };
-        let made = |spec: &WorkloadSpec, program: &Program| body(DOCKER, spec, "a", "me.0", false, &[], Some(program));
+        let made = |spec: &WorkloadSpec, program: &Program| body(DOCKER, spec, "a", "me.0", None, &[], Some(program));
         let own = made(&spec().with_keep_alive(true), &program).expect("a body");
         assert_eq!((&own["Entrypoint"][0], &own["Cmd"]), (&json!("/bin/sh"), &json!(["serve"])));
         assert_eq!(own["Entrypoint"].as_array().and_then(|a| a.last()), Some(&json!("/entry")));
@@ -307,11 +304,11 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_the_images() {
-        let made = body(DOCKER, &spec(), "a", "me.0", false, &[], None).expect("a body");
+        let made = body(DOCKER, &spec(), "a", "me.0", None, &[], None).expect("a body");
         for left_out in ["Cmd", "WorkingDir", "User"] {
             assert_eq!(made[left_out], Value::Null, "{left_out}");
         }
         assert_eq!(made["HostConfig"], json!({"LogConfig": {"Type": "local"}}));
-        assert_eq!(made["Labels"][LEASE], Value::Null);
+        assert!(operation::LABELS.iter().all(|l| made["Labels"][*l].is_null()));
     }
 }

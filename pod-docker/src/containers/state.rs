@@ -6,7 +6,8 @@
 use super::kept::Told;
 use super::machine::{self, Bindings, Mounted, RawPolicy};
 use crate::networking::Settings;
-use crate::owner::{KEPT, LEASE, OPERATION, SPEC};
+use crate::operation;
+use crate::owner::{KEPT, SPEC};
 use pod_core::{ExitStatus, Image, Labels, Limits, Result, Signal, State, Workload, WorkloadName, WorkloadSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -202,7 +203,7 @@ impl Inspected {
     /// What was asked for, where POD made it; else what the container says.
     pub(crate) fn spec(&self, name: WorkloadName) -> WorkloadSpec {
         let mut labels = self.labels();
-        for own in [SPEC, KEPT, OPERATION, LEASE] {
+        for own in [SPEC, KEPT].into_iter().chain(operation::LABELS) {
             labels.remove(own);
         }
         let asked = self.config.labels.as_ref().and_then(|l| l.get(SPEC));

@@ -15,6 +15,7 @@
 
 mod attach;
 mod endpoint;
+mod journal;
 mod network;
 mod plan;
 mod remake;
@@ -31,6 +32,7 @@ use crate::connection::DockerConnection;
 use crate::containers;
 use crate::engine::{Engine, Info, Kind, part};
 use crate::exec::Target;
+use crate::operation::Over;
 use async_trait::async_trait;
 use pod_core::{
     Applied, AttachNetworkRequest, Attachment, AttachmentFilter, Capability, Connection, CreateNetworkOutcome,
@@ -151,6 +153,11 @@ impl DockerNetworking {
     }
 
     async fn existing(&self, name: &NetworkName) -> Result<(Raw, NetworkSpec)> {
+        if let Some(there) = of_pod(&self.engine).await?.remove(name) {
+            return Ok(there);
+        }
+        // It may be missing because somebody was killed who was about to make it again.
+        remake::resume(self, name).await?;
         of_pod(&self.engine).await?.remove(name).ok_or_else(|| network::missing(name))
     }
 
@@ -162,6 +169,11 @@ impl DockerNetworking {
     async fn make(&self, spec: &NetworkSpec) -> Result<CreateNetworkOutcome> {
         network::wanted(spec, self.plugin, self.engine.libpod.as_ref())?;
         if let Some(there) = self.of_name(spec).await? {
+            return Ok(there);
+        }
+        if remake::resume(self, &spec.name).await?
+            && let Some(there) = self.of_name(spec).await?
+        {
             return Ok(there);
         }
         match network::create(&self.engine, spec, &self.owner, self.plugin).await {
@@ -197,6 +209,10 @@ impl DockerNetworking {
     }
 
     async fn take_away(&self, name: &NetworkName) -> Result<RemoveOutcome> {
+        // What was left of it is not to bring it back.
+        if let Some(left) = journal::of_network(self, name).await? {
+            journal::forget(self, &left).await?;
+        }
         if !of_pod(&self.engine).await?.contains_key(name) {
             return Ok(RemoveOutcome::AlreadyAbsent);
         }
@@ -219,6 +235,20 @@ impl DockerNetworking {
                 Err(busy("one that just came".into()))
             }
             Err(f) => Err(self.engine.error(f).with_context("network", name.as_str())),
+        }
+    }
+
+    /// What was left of networks that were being made again, by their names.
+    pub(crate) async fn left(&self) -> Result<Vec<(NetworkName, String, Over)>> {
+        let all = journal::all(self).await?.into_iter();
+        Ok(all.map(|left| (left.remake.old.name.clone(), left.volume, left.over)).collect())
+    }
+
+    /// Finishes what was left of a network by this operation, if it still is.
+    pub(crate) async fn finish(&self, network: &NetworkName, operation: &str) -> Result<bool> {
+        match journal::of_network(self, network).await? {
+            Some(left) if left.over.operation == operation => remake::finish(self, &left).await.map(|()| true),
+            _ => Ok(false),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Isolation switched on and off. The daemon takes it only when a network is made: so the network is made
-//! again, and its workloads are put back on it as they were, within a moment. What fails is undone; a
-//! program that is killed in that moment leaves them detached, as the network's next `pod up` finds.
+//! again, and its workloads are put back on it as they were, within a moment. What fails is undone. What a
+//! program that is killed in that moment leaves is finished by whoever makes, isolates or looks for the network
+//! next, or by `pod gc` ([`journal`]).
 
 use super::endpoint::{self, Member};
+use super::journal::{self, Journal, Left, Remake};
 use super::{DockerNetworking, network};
 use crate::containers;
 use crate::engine::{Query, part};
@@ -13,6 +15,7 @@ use pod_core::{
 use std::time::Duration;
 
 pub(super) async fn isolate(networking: &DockerNetworking, request: &IsolateRequest) -> Result<PolicyReport> {
+    resume(networking, &request.network).await?;
     let (_, old) = networking.existing(&request.network).await?;
     let new = old.clone().with_isolated(request.isolated);
     if old != new {
@@ -24,12 +27,43 @@ pub(super) async fn isolate(networking: &DockerNetworking, request: &IsolateRequ
     evidence(networking, &new).await
 }
 
+/// Finishes what somebody left of a network, if anybody did; whether.
+///
+/// # Errors
+/// As the daemon says.
+pub(super) async fn resume(networking: &DockerNetworking, network: &NetworkName) -> Result<bool> {
+    match journal::of_network(networking, network).await? {
+        Some(left) => finish(networking, &left).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Finishes what was left: the network is made if it is missing, and who was on it is put back.
+pub(super) async fn finish(networking: &DockerNetworking, left: &Left) -> Result<()> {
+    let Remake { old, new, before } = &left.remake;
+    let _turn = networking.turn.clone().lock_owned().await;
+    let there = network::of_pod(&networking.engine).await?.remove(&old.name).map(|(_, spec)| spec);
+    let spec = match there {
+        None => {
+            network::create(&networking.engine, new, &networking.owner, networking.plugin).await?;
+            Some(new)
+        }
+        Some(there) => [old, new].into_iter().find(|spec| **spec == there),
+    };
+    // Who was on a network is not put on another of its name.
+    if let Some(spec) = spec {
+        put_back(networking, spec, before, Held::Skipped).await?;
+    }
+    journal::forget(networking, left).await
+}
+
 async fn remake(networking: &DockerNetworking, old: &NetworkSpec, new: &NetworkSpec) -> Result<()> {
     let engine = &networking.engine;
     let members: Vec<Member> =
         endpoint::members(engine).await?.into_iter().filter(|m| m.on(&old.name).is_some()).collect();
-    let before: Vec<Attachment> =
-        networking.all_attachments(None).await?.into_iter().filter(|a| a.network == old.name).collect();
+    let attachments = networking.all_attachments(None).await?.into_iter().filter(|a| a.network == old.name);
+    let of = |a: &Attachment| members.iter().find(|m| m.name() == a.workload.as_str()).map(|m| m.id.clone());
+    let before: Vec<(String, Attachment)> = attachments.filter_map(|a| Some((of(&a)?, a))).collect();
     if before.len() != members.len() {
         let names: Vec<String> = members.iter().map(Member::name).collect();
         return Err(Error::new(
@@ -40,15 +74,18 @@ async fn remake(networking: &DockerNetworking, old: &NetworkSpec, new: &NetworkS
         .with_context("containers", names.join(", "))
         .with_hint("take the containers that POD did not put there off the network first"));
     }
+    let remake = Remake { old: old.clone(), new: new.clone(), before };
+    let journal = Journal::begin(networking, &remake).await?;
+    let before = &remake.before;
     let done = async {
         for member in &members {
             networking.disconnect(&member.id, &old.name).await?;
         }
         remove(networking, &old.name).await?;
         network::create(engine, new, &networking.owner, networking.plugin).await?;
-        put_back(networking, new, &before).await
+        put_back(networking, new, before, Held::Refused).await
     };
-    let Err(error) = done.await else { return Ok(()) };
+    let Err(error) = done.await else { return journal.end(engine).await };
     // Back to what it was, from wherever it stopped.
     let undone = async {
         let there = network::of_pod(engine).await?.remove(&old.name).map(|(_, spec)| spec);
@@ -61,11 +98,18 @@ async fn remake(networking: &DockerNetworking, old: &NetworkSpec, new: &NetworkS
             }
             network::create(engine, old, &networking.owner, networking.plugin).await?;
         }
-        put_back(networking, old, &before).await
+        put_back(networking, old, before, Held::Refused).await
     };
-    Err(match undone.await {
+    // What is not undone stays written down.
+    let undone = match undone.await {
+        Ok(()) => journal.end(engine).await,
+        Err(left) => Err(left),
+    };
+    Err(match undone {
         Ok(()) => error,
-        Err(left) => error.with_context("not undone", left.to_string()),
+        Err(left) => error
+            .with_context("not undone", left.to_string())
+            .with_hint("do it again, or `pod gc`: who was on the network is written down"),
     })
 }
 
@@ -74,18 +118,37 @@ async fn remove(networking: &DockerNetworking, name: &NetworkName) -> Result<()>
     done.map_err(|f| networking.engine.error(f).with_context("network", name.as_str()))
 }
 
+/// What becomes of one whose address somebody else has by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Refused,
+    Skipped,
+}
+
 /// Attaches workloads as they were; those that are gone since have no need of it.
-async fn put_back(networking: &DockerNetworking, spec: &NetworkSpec, before: &[Attachment]) -> Result<()> {
-    for a in before {
+async fn put_back(
+    networking: &DockerNetworking,
+    spec: &NetworkSpec,
+    before: &[(String, Attachment)],
+    held: Held,
+) -> Result<()> {
+    for (id, a) in before {
         let found = match containers::find(&networking.engine, &a.workload).await {
-            Ok(found) => found,
+            Ok(found) if found.id == *id => found,
+            // Another of its name was never on it.
+            Ok(_) => continue,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
         if found.networks.on(&spec.name).is_some() {
             continue;
         }
-        networking.put(&found, spec, &as_it_was(networking, a)).await?;
+        match networking.put(&found, spec, &as_it_was(networking, a)).await {
+            Err(e) if held == Held::Skipped && endpoint::is_held(&e) => {
+                tracing::warn!(error = %e, workload = %a.workload, network = %spec.name, "it is not put back");
+            }
+            done => done?,
+        }
     }
     Ok(())
 }
