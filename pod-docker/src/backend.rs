@@ -192,7 +192,18 @@ impl DockerBackend {
         let name = images::ensure(&self.engine, &self.config, &image, &told).await?;
         let (mut avoid, mut cleared) = (BTreeSet::new(), false);
         loop {
-            let joining = self.networking.joining(&request.spec, &avoid).await?;
+            let joining = match self.networking.joining(&request.spec, &avoid).await {
+                // The addresses that are asked for may be those of what has the name.
+                Err(e) if e.kind() == ErrorKind::Conflict => {
+                    let name = &request.spec.name;
+                    if !cleared && self.clear(name).await? {
+                        cleared = true;
+                        continue;
+                    }
+                    return Err(if self.find(name).await.is_ok() { containers::exists(name) } else { e });
+                }
+                joining => joining?,
+            };
             let free: Vec<IpAddr> = joining.places.iter().filter(|p| p.free).map(|p| p.ip.into()).collect();
             match containers::create(&self.engine, &request, &name, &self.owner, joining).await {
                 // Who else chose one of them is not known: another of each.

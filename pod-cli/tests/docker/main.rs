@@ -1,6 +1,7 @@
 //! The command on this machine and on real container engines: the same words, the same meaning.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod crashes;
 #[path = "../driver/mod.rs"]
 #[expect(dead_code, reason = "the other tests use all of it")]
 mod driver;

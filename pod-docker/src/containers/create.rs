@@ -126,6 +126,11 @@ fn taken(name: &WorkloadName, error: Error) -> Error {
     if error.kind() != ErrorKind::AlreadyExists {
         return error;
     }
+    exists(name)
+}
+
+/// The error for a name that another workload has.
+pub(crate) fn exists(name: &WorkloadName) -> Error {
     Error::new(ErrorKind::AlreadyExists, "a workload of that name exists")
         .with_context("workload", name.as_str())
         .with_hint(format!("choose another name, or remove it: `pod rm {name}`"))

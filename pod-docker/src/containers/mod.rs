@@ -7,7 +7,7 @@ mod state;
 mod stop;
 mod turns;
 
-pub(crate) use create::{create, start_error};
+pub(crate) use create::{create, exists, start_error};
 pub(crate) use machine::{Bindings, explained};
 pub(crate) use state::{Inspected, exit_status};
 pub(crate) use stop::stop;
