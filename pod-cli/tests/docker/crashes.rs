@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 /// At how many moments a command is killed.
 const MOMENTS: u32 = 12;
 
-/// An engine of the lab's.
+/// The lab's Docker.
 struct Engine {
     word: String,
     socket: String,
 }
 
 impl Engine {
-    fn new(scheme: &str) -> Self {
-        let socket = lab(if scheme == "docker" { "POD_LAB_DOCKER" } else { "POD_LAB_PODMAN" });
+    fn new() -> Self {
+        let socket = lab("POD_LAB_DOCKER");
         let owner = format!("crash{}", std::process::id());
         let image = lab("POD_LAB_IMAGE");
-        Self { word: format!("{scheme}:?image={image}&socket={socket}&owner={owner}"), socket }
+        Self { word: format!("docker:?image={image}&socket={socket}&owner={owner}"), socket }
     }
 
     /// What Docker's own client prints of it.
@@ -66,7 +66,7 @@ fn killed(world: &World, words: &[&str], after: Duration) -> Duration {
 
 #[test]
 fn a_killed_switch_of_isolation_is_finished_by_the_next_or_by_gc() {
-    let (w, engine) = (World::new(), Engine::new("docker"));
+    let (w, engine) = (World::new(), Engine::new());
     let word = engine.word.as_str();
     let pod = |words: &[&str]| w.run([&["-b", word], words].concat());
     let network = format!("iso{}", std::process::id());
@@ -122,69 +122,67 @@ fn a_killed_switch_of_isolation_is_finished_by_the_next_or_by_gc() {
 
 #[test]
 fn a_killed_creation_is_whole_or_collected_at_once() {
-    for scheme in ["docker", "podman"] {
-        let (w, engine) = (World::new(), Engine::new(scheme));
-        let word = engine.word.as_str();
-        let pod = |words: &[&str]| w.run([&["-b", word], words].concat());
-        let networks = ["r", "g"].map(|n| format!("mk{n}{}", std::process::id()));
-        let name = format!("mk{}", std::process::id());
-        let cleared = Cleared {
-            world: &w,
-            engine: &engine,
-            workloads: vec![&name],
-            networks: networks.iter().map(|n| &**n).collect(),
-        };
-        for (network, subnet) in networks.iter().zip(["10.75.0.0/24", "10.76.0.0/24"]) {
-            pod(&["net", "create", network, "--subnet", subnet]).ok();
-        }
-        let net = [format!("{}:ip=10.75.0.9", networks[0]), format!("{}:ip=10.76.0.9", networks[1])];
-        let run = [
-            "-b",
-            word,
-            "run",
-            "-d",
-            "--keep-alive",
-            "--name",
-            &name,
-            "--net",
-            &net[0],
-            "--net",
-            &net[1],
-            "--",
-            "sleep",
-            "3600",
-        ];
-        let begun = Instant::now();
-        w.run(run).ok();
-        let long = begun.elapsed();
-        let (mut collected, mut retried) = (0, 0);
-        for moment in 1..=2 * MOMENTS {
-            pod(&["rm", "-f", &name]).ok();
-            killed(&w, &run, long * moment / (2 * MOMENTS + 1));
-            // What was asked of the engine last may still be under way.
-            std::thread::sleep(Duration::from_millis(300));
-            let state = || {
-                let ran = pod(&["inspect", &name, "-o", "json"]);
-                (ran.code == 0).then(|| ran.json())
-            };
-            if moment % 2 == 0 {
-                let found = pod(&["gc", "-y"]).ok().out.contains(&name);
-                collected += u32::from(found);
-                assert!(!(found && state().is_some()), "{scheme}, moment {moment}: it was collected and is there");
-            }
-            // By the same name and at the same addresses, unless it is whole.
-            let again = w.run(run);
-            if again.code != 0 {
-                assert!(again.err.contains("of that name exists"), "{scheme}, moment {moment}: {}", again.err);
-                let found = state().unwrap_or_else(|| panic!("{scheme}, moment {moment}: nothing is there"));
-                let text = found.to_string();
-                assert!(text.contains("10.75.0.9") && text.contains("10.76.0.9"), "{scheme}, moment {moment}: {text}");
-                assert!(!text.contains("\"created\""), "{scheme}, moment {moment}: {text}");
-            } else {
-                retried += 1;
-            }
-        }
-        println!("{scheme}: in {long:?}, {collected} collected, {retried} made again");
-        drop(cleared);
+    let (w, engine) = (World::new(), Engine::new());
+    let word = engine.word.as_str();
+    let pod = |words: &[&str]| w.run([&["-b", word], words].concat());
+    let networks = ["r", "g"].map(|n| format!("mk{n}{}", std::process::id()));
+    let name = format!("mk{}", std::process::id());
+    let cleared = Cleared {
+        world: &w,
+        engine: &engine,
+        workloads: vec![&name],
+        networks: networks.iter().map(|n| &**n).collect(),
+    };
+    for (network, subnet) in networks.iter().zip(["10.75.0.0/24", "10.76.0.0/24"]) {
+        pod(&["net", "create", network, "--subnet", subnet]).ok();
     }
+    let net = [format!("{}:ip=10.75.0.9", networks[0]), format!("{}:ip=10.76.0.9", networks[1])];
+    let run = [
+        "-b",
+        word,
+        "run",
+        "-d",
+        "--keep-alive",
+        "--name",
+        &name,
+        "--net",
+        &net[0],
+        "--net",
+        &net[1],
+        "--",
+        "sleep",
+        "3600",
+    ];
+    let begun = Instant::now();
+    w.run(run).ok();
+    let long = begun.elapsed();
+    let (mut collected, mut retried) = (0, 0);
+    for moment in 1..=2 * MOMENTS {
+        pod(&["rm", "-f", &name]).ok();
+        killed(&w, &run, long * moment / (2 * MOMENTS + 1));
+        // What was asked of the engine last may still be under way.
+        std::thread::sleep(Duration::from_millis(300));
+        let state = || {
+            let ran = pod(&["inspect", &name, "-o", "json"]);
+            (ran.code == 0).then(|| ran.json())
+        };
+        if moment % 2 == 0 {
+            let found = pod(&["gc", "-y"]).ok().out.contains(&name);
+            collected += u32::from(found);
+            assert!(!(found && state().is_some()), "moment {moment}: it was collected and is there");
+        }
+        // By the same name and at the same addresses, unless it is whole.
+        let again = w.run(run);
+        if again.code != 0 {
+            assert!(again.err.contains("of that name exists"), "moment {moment}: {}", again.err);
+            let found = state().unwrap_or_else(|| panic!("moment {moment}: nothing is there"));
+            let text = found.to_string();
+            assert!(text.contains("10.75.0.9") && text.contains("10.76.0.9"), "moment {moment}: {text}");
+            assert_ne!(found[0]["state"], "created", "moment {moment}: {text}");
+        } else {
+            retried += 1;
+        }
+    }
+    println!("in {long:?}, {collected} collected, {retried} made again");
+    drop(cleared);
 }
