@@ -84,9 +84,9 @@ pub(crate) async fn end_of(engine: &Engine, id: &str) -> Result<Option<Told>, Fa
     Ok(kept.and_then(|k| Some(Told { run: k.run, status: k.status?, at: head.mtime() })))
 }
 
-/// Whether Podman looked into a container that ended under it.
+/// Whether Podman looked into a container that ended under it: its namespaces are gone.
 fn is_ending(failure: &Failure) -> bool {
-    failure.words().is_some_and(|w| w.contains("/ns/mnt"))
+    failure.words().is_some_and(|w| w.contains("/proc/") && w.contains("/ns/"))
 }
 
 /// What the file says; `None` when there is none, or it is being written.
