@@ -177,7 +177,9 @@ fn run_t_gives_a_terminal() {
     let (master, slave) = terminal();
     let size = rustix::termios::Winsize { ws_row: 40, ws_col: 132, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&master, size).unwrap();
-    let script = "echo first; read -r line; echo \"got $line\"; stty size; exit 6";
+    // The cluster may give the terminal its size a moment after it took it.
+    let script = "echo first; read -r line; echo \"got $line\"; \
+                  until [ \"$(stty size)\" = '40 132' ]; do sleep 0.1; done; stty size; exit 6";
     let mut child = w
         .pod(["run", "-t", "--rm", "--name", "web", "--", "sh", "-c", script])
         .stdin(Stdio::from(slave.try_clone().unwrap()))

@@ -86,6 +86,9 @@ const WORDS: &[(&str, Cause)] = &[
     ("container does not exist", Cause::Gone),
     ("no running task found", Cause::NotRunning),
     ("process already finished", Cause::NotRunning),
+    // containerd of a task, and runc of the namespaces, that went while the program was begun.
+    ("not found: not found", Cause::NotRunning),
+    ("error executing setns process", Cause::NotRunning),
     ("container_id not found", Cause::Gone),
     // Runtimes, about what the machine has.
     ("argument list too long", Cause::TooLong),
@@ -260,6 +263,16 @@ mod tests {
             ),
             (
                 "failed to exec in container: failed to load task: no running task found: task 5 not found: not found",
+                C::NotRunning,
+            ),
+            (
+                "error executing command in container: failed to exec in container: failed to create exec \"5\": task 6 not \
+                 found: not found",
+                C::NotRunning,
+            ),
+            (
+                "OCI runtime exec failed: exec failed: unable to start container process: error executing setns process: \
+                 exit status 1: unknown",
                 C::NotRunning,
             ),
             ("cannot exec in a stopped state: unknown", C::NotRunning),
